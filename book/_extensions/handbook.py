@@ -1,0 +1,176 @@
+"""What the book knows about its own build: outputs from the cache, the ledger, the times.
+
+- Points MyST-NB at the cache that belongs to the present ``helpers`` and lock.
+- Re-reads a page when its notebook was executed again or its checks changed.
+- ``{check-ledger}`` and ``{execution-times}`` make pages from ``_build/checks``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tools import cache as notebook_cache  # noqa: E402
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives and event handlers with Sphinx."""
+    app.add_directive("check-ledger", CheckLedger)
+    app.add_directive("execution-times", ExecutionTimes)
+    # Before MyST-NB's own handler (500), which reads the path.
+    app.connect("config-inited", _use_our_cache, priority=100)
+    app.connect("env-get-outdated", _outdated)
+    app.connect("env-updated", _remember)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _use_our_cache(_app: Sphinx, config: Any) -> None:
+    config.nb_execution_cache_path = str(notebook_cache.cache_path())
+
+
+def _outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
+    before = getattr(env, "handbook_state", {})
+    return [name for name, state in _state(env).items() if before.get(name) != state]
+
+
+def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
+    env.handbook_state = _state(env)
+
+
+def _state(env: BuildEnvironment) -> dict[str, str]:
+    """What each page depends on besides its source, as text that changes when it does."""
+    cache = notebook_cache.open_cache()
+    state = {}
+    for path in notebook_cache.notebooks():
+        record = notebook_cache.record_of(cache, path)
+        state[f"notebooks/{path.stem}"] = str(record and (record.hashkey, str(record.created)))
+    checks = json.dumps(_records())
+    for name in env.found_docs:
+        if "{check-ledger}" in (text := _source(env, name)) or "{execution-times}" in text:
+            state[name] = checks
+    return {name: value for name, value in state.items() if name in env.found_docs}
+
+
+def _source(env: BuildEnvironment, name: str) -> str:
+    path = Path(env.doc2path(name))
+    return path.read_text(encoding="utf-8") if path.suffix == ".md" else ""
+
+
+def _records() -> list[dict[str, Any]]:
+    """The check records of the last run, a dictionary for each chapter in reading order."""
+    chapters = (notebook_cache.CHECKS / f"{p.stem}.json" for p in notebook_cache.notebooks())
+    return [json.loads(path.read_text(encoding="utf-8")) for path in chapters if path.exists()]
+
+
+class CheckLedger(SphinxDirective):
+    """All checks of the last build: chapter, claim, figure, bound."""
+
+    has_content: ClassVar[bool] = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each chapter, with a table of its checks."""
+        result: list[nodes.Node] = []
+        total = sum(len(records["checks"]) for records in _records())
+        result.append(
+            nodes.paragraph(
+                "", f"{total} checks held in the build that made this page.", classes=["lead"]
+            )
+        )
+        for records in _records():
+            section = nodes.section(ids=[f"ledger-{records['chapter']}"])
+            section += nodes.title("", _title_of(records["chapter"]))
+            section += _paragraph_about(self.env, records)
+            rows = [
+                (check["name"], _value(check["value"]), _bound(check), f"{check['seconds']:.1f}")
+                for check in records["checks"]
+            ]
+            section += _table(("Claim", "Figure", "Bound", "Seconds"), rows, (55, 17, 18, 10))
+            result.append(section)
+        return result
+
+
+class ExecutionTimes(SphinxDirective):
+    """How long each chapter took when it was last executed, and when that was."""
+
+    has_content: ClassVar[bool] = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return one table of all chapters."""
+        rows = [
+            (
+                _title_of(records["chapter"]),
+                f"{records.get('execution_seconds') or 0:.0f}",
+                str(len(records["checks"])),
+                records.get("profile", ""),
+                str(records.get("executed", "")).replace("T", " "),
+            )
+            for records in _records()
+        ]
+        head = ("Chapter", "Seconds", "Checks", "Profile", "Executed (UTC)")
+        return [_table(head, rows, (45, 12, 12, 11, 20))]
+
+
+def _title_of(chapter: str) -> str:
+    path = notebook_cache.NOTEBOOKS / f"{chapter}.ipynb"
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for line in "".join(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.startswith("# "):
+                return f"{chapter[:2]} {line[2:].strip()}"
+    return chapter
+
+
+def _paragraph_about(env: BuildEnvironment, records: dict[str, Any]) -> nodes.paragraph:
+    versions = ", ".join(f"{name} {version}" for name, version in records["versions"].items())
+    sources = ", ".join(f"{name} from {source}" for name, source in records["assets"].items())
+    paragraph = nodes.paragraph()
+    uri = env.app.builder.get_relative_uri(env.docname, f"notebooks/{records['chapter']}")
+    paragraph += nodes.reference("", "Read the chapter", refuri=uri, internal=True)
+    text = f". {records['profile']} profile; {versions}" + (f"; {sources}." if sources else ".")
+    paragraph += nodes.Text(text)
+    return paragraph
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _bound(check: dict[str, Any]) -> str:
+    words = {"close": "difference at most", "equal": "equal to"}.get(check["kind"], check["kind"])
+    return f"{words} {_value(check['bound'])}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple], widths: tuple[int, ...]) -> nodes.table:
+    table = nodes.table(classes=["handbook-table"])
+    group = nodes.tgroup(cols=len(head))
+    table += group
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    group += _row_group(nodes.thead, [head])
+    group += _row_group(nodes.tbody, rows)
+    return table
+
+
+def _row_group(kind: type[nodes.Element], rows: list[tuple]) -> nodes.Element:
+    group = kind()
+    for cells in rows:
+        row = nodes.row()
+        for cell in cells:
+            entry = nodes.entry()
+            entry += nodes.paragraph("", cell)
+            row += entry
+        group += row
+    return group
+
+
+__all__ = ["CheckLedger", "ExecutionTimes", "setup"]

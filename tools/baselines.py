@@ -1,0 +1,131 @@
+"""Compare the checks of the last run with the committed baselines, or refresh those.
+
+A baseline is the figure that a check had when somebody last looked at it. A figure that
+moved by more than the check's own ``drift``, a check that vanished, and one that is new
+all make the comparison fail, so that no figure changes without being seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.cache import CHECKS, ROOT, notebooks
+
+BASELINES = ROOT / "tests" / "baselines"
+KEPT = ("name", "kind", "value", "bound", "drift")
+
+
+def load(folder: Path, chapter: str) -> dict[str, Any]:
+    """Return the records of ``chapter`` in ``folder``; without a file, an empty set."""
+    path = folder / f"{chapter}.json"
+    if not path.exists():
+        return {"chapter": chapter, "checks": []}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each check that moved beyond its drift, vanished, or is new."""
+    found = []
+    before = {check["name"]: check for check in baseline}
+    after = {check["name"]: check for check in now}
+    for name, check in after.items():
+        if name not in before:
+            found.append(f"{name}: new, no baseline yet (now {check['value']})")
+            continue
+        old = before[name]
+        if check["bound"] != old["bound"] or check["kind"] != old["kind"]:
+            found.append(
+                f"{name}: the claim changed from {old['kind']} {old['bound']} "
+                f"to {check['kind']} {check['bound']}"
+            )
+        elif moved(check["value"], old["value"], check["drift"]):
+            found.append(
+                f"{name}: was {old['value']}, is {check['value']}, may move by {check['drift']}"
+            )
+    found += [f"{name}: no longer checked" for name in before if name not in after]
+    return found
+
+
+def moved(value: Any, baseline: Any, drift: float | None) -> bool:
+    """Say whether a value left the range that its drift allows; None allows any."""
+    if drift is None:
+        return False
+    if isinstance(value, (int, float)) and isinstance(baseline, (int, float)):
+        return not abs(value - baseline) <= drift
+    return value != baseline
+
+
+def table(chapters: list[str]) -> str:
+    """Return all checks of the last run as a plain-text table."""
+    lines = []
+    for chapter in chapters:
+        records = load(CHECKS, chapter)
+        lines.append(f"\n{chapter} ({records.get('profile', '?')} profile)")
+        for check in records["checks"]:
+            lines.append(f"  ✓ {check['name']}: {check['shown']}")
+    return "\n".join(lines)
+
+
+def compare(chapters: list[str]) -> int:
+    """Print every check and every difference from the baselines; return 1 if there are any."""
+    print(table(chapters))
+    total, status = 0, 0
+    for chapter in chapters:
+        records = load(CHECKS, chapter)
+        total += len(records["checks"])
+        if records.get("profile", "small") != "small":
+            print(f"\n{chapter}: baselines hold for the small profile only, not compared")
+            continue
+        for line in differences(records["checks"], load(BASELINES, chapter)["checks"]):
+            print(f"DRIFT {chapter}: {line}", file=sys.stderr)
+            status = 1
+    known = set(chapters)
+    for path in sorted(BASELINES.glob("*.json")):
+        if path.stem not in known:
+            print(f"DRIFT {path.stem}: a baseline without a chapter", file=sys.stderr)
+            status = 1
+    print(f"\n{total} checks, {'no' if not status else 'some'} drift from the baselines")
+    if status:
+        print("If this is meant: make baselines, and commit the difference.", file=sys.stderr)
+    return status
+
+
+def refresh(chapters: list[str]) -> int:
+    """Write the last run's figures as baselines, showing what changes."""
+    BASELINES.mkdir(parents=True, exist_ok=True)
+    for path in BASELINES.glob("*.json"):
+        if path.stem not in chapters:
+            path.unlink()
+            print(f"{path.stem}: removed, there is no such chapter")
+    for chapter in chapters:
+        records = load(CHECKS, chapter)
+        if records.get("profile") != "small":
+            print(f"{chapter}: not run in the small profile, left as it is")
+            continue
+        changes = differences(records["checks"], load(BASELINES, chapter)["checks"])
+        print(f"{chapter}: {len(changes) or 'no'} differences", *changes, sep="\n  ")
+        content = {
+            "chapter": chapter,
+            "versions": records["versions"],
+            "checks": [{key: check[key] for key in KEPT} for check in records["checks"]],
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (BASELINES / f"{chapter}.json").write_text(text, encoding="utf-8")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare, or with ``refresh`` write, the baselines."""
+    parser = argparse.ArgumentParser(prog="python -m tools.baselines", description=__doc__)
+    parser.add_argument("command", choices=["compare", "refresh"])
+    options = parser.parse_args(arguments)
+    chapters = [path.stem for path in notebooks()]
+    return compare(chapters) if options.command == "compare" else refresh(chapters)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

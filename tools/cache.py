@@ -1,0 +1,68 @@
+"""Where executed notebooks are kept, and what makes a kept one worthless.
+
+Jupyter Cache already notices a changed notebook: it compares the code cells. It does not
+notice a changed ``helpers`` or another version of a library. So each state of those has a
+cache of its own, in a folder named after a hash of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
+from jupyter_cache.cache.main import JupyterCacheBase
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+BUILD = ROOT / "_build"
+CACHES = BUILD / "cache"
+CHECKS = BUILD / "checks"
+KEEP = 3
+
+
+def notebooks() -> list[Path]:
+    """Return the chapters in reading order."""
+    return sorted(NOTEBOOKS.glob("*.ipynb"))
+
+
+def environment_key() -> str:
+    """Return a hash of everything but the notebook that its outputs depend on."""
+    digest = hashlib.sha256()
+    files = sorted((ROOT / "helpers").rglob("*.py"))
+    for path in [*files, ROOT / "requirements.lock"]:
+        digest.update(path.relative_to(ROOT).as_posix().encode())
+        digest.update(path.read_bytes())
+    profile = os.environ.get("HANDBOOK_PROFILE") or "small"
+    digest.update(f"{profile} {sys.version_info[:2]} {platform.machine()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def cache_path() -> Path:
+    """Return the folder of the cache for the present state of ``helpers`` and the lock."""
+    return CACHES / environment_key()
+
+
+def open_cache() -> JupyterCacheBase:
+    """Open that cache, mark it as the latest, and drop the oldest ones."""
+    path = cache_path()
+    path.mkdir(parents=True, exist_ok=True)
+    os.utime(path)
+    by_age = sorted(CACHES.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for old in by_age[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return get_cache(path)
+
+
+def record_of(cache: JupyterCacheBase, notebook: Path) -> NbCacheRecord | None:
+    """Return the record of the executed ``notebook``, or None if it must be run."""
+    try:
+        return cache.match_cache_notebook(nbformat.read(notebook, nbformat.NO_CONVERT))
+    except KeyError:
+        return None

@@ -1,0 +1,176 @@
+"""Execute the chapters that need it, once, for the tests and for the book.
+
+The notebooks themselves stay untouched: copies are run by pytest with nbmake, several at a
+time where there are cores, and a copy that passed goes into the cache from which the book
+takes its outputs. One that fails makes the command fail and is named with cell and error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from tools import cache as notebook_cache
+from tools.cache import BUILD, CHECKS, ROOT
+
+THREADS = 2  # a chapter is written and timed for two cores
+TIMEOUT = 1800  # seconds for one cell
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Execute what is stale, print how long each chapter took, return 0 if all passed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.execute", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="chapter", help="such as 08-imdb; default: all")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // THREADS))
+    parser.add_argument("--force", action="store_true", help="execute even what is cached")
+    options = parser.parse_args(arguments)
+    chapters = notebook_cache.notebooks()
+    known = [path.stem for path in chapters]
+    for name in options.names:
+        if name not in known:
+            parser.error(f"no chapter is called {name!r}; there are {', '.join(known)}")
+    chapters = [path for path in chapters if not options.names or path.stem in options.names]
+    return execute(chapters, jobs=options.jobs, force=options.force)
+
+
+def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
+    """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
+    cache = notebook_cache.open_cache()
+    stale = [path for path in chapters if force or notebook_cache.record_of(cache, path) is None]
+    failures = 0
+    if stale:
+        print(f"Executing {', '.join(path.stem for path in stale)}", flush=True)
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="executing-", dir=BUILD) as scratch:
+            log = _run(stale, Path(scratch), jobs)
+            for path in stale:
+                failures += not _keep(cache, path, Path(scratch))
+            if failures and not any((Path(scratch) / path.name).exists() for path in stale):
+                print(log, file=sys.stderr)
+    _restore_checks(cache, chapters)
+    _report(cache, chapters, stale)
+    return 1 if failures else 0
+
+
+def _run(stale: list[Path], scratch: Path, jobs: int) -> str:
+    for path in stale:
+        shutil.copy(path, scratch / path.name)
+    environment = os.environ | {
+        "HANDBOOK_CHECKS": str(scratch / "checks"),
+        "HANDBOOK_PROFILE": os.environ.get("HANDBOOK_PROFILE") or "small",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(THREADS)),
+        "TOKENIZERS_PARALLELISM": "true",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if environment["HANDBOOK_PROFILE"] == "small":
+        # The packaged assets are complete; a chapter that reaches for the Hub is mistaken.
+        environment["HF_HUB_OFFLINE"] = "1"
+    command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-q", "--no-header"]
+    command += [f"--nbmake-timeout={TIMEOUT}", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["-n", str(min(jobs, len(stale)))] if min(jobs, len(stale)) > 1 else []
+    command += ["-c", os.devnull, f"--rootdir={scratch}"]
+    command += [str(scratch / path.name) for path in stale]
+    run = subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    return run.stdout
+
+
+def _keep(cache, path: Path, scratch: Path) -> bool:
+    """Put the executed copy of ``path`` into the cache; say what is wrong if it failed."""
+    copy = scratch / path.name
+    executed = nbformat.read(copy, nbformat.NO_CONVERT)
+    problem = problem_of(executed)
+    if problem:
+        print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr, flush=True)
+        return False
+    records = scratch / "checks" / f"{path.stem}.json"
+    seconds = seconds_of(executed)
+    cache.cache_notebook_file(
+        copy,
+        uri=path.relative_to(ROOT).as_posix(),
+        artifacts=[records] if records.exists() else [],
+        data={"execution_seconds": seconds},
+        overwrite=True,
+    )
+    return True
+
+
+def problem_of(executed: nbformat.NotebookNode) -> str | None:
+    """Return which cell of an executed notebook failed and how, or None if all ran."""
+    for number, cell in enumerate(executed.cells, start=1):
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                trace = ANSI.sub("", "\n".join(output.traceback))
+                error = f"{output.ename}: {ANSI.sub('', output.evalue)}"
+                return f"cell {number} raised {error}\n\n{cell.source}\n\n{trace}"
+        if cell.source.strip() and cell.execution_count is None:
+            return f"cell {number} did not finish (killed, out of memory, or over {TIMEOUT} s)"
+    return None
+
+
+def seconds_of(executed: nbformat.NotebookNode) -> float:
+    """Return how long the cells of an executed notebook took, in seconds."""
+    total = 0.0
+    for cell in executed.cells:
+        timing = cell.metadata.get("execution", {})
+        if "iopub.status.busy" in timing and "shell.execute_reply" in timing:
+            begin, end = (
+                datetime.datetime.fromisoformat(timing[key].replace("Z", "+00:00"))
+                for key in ("iopub.status.busy", "shell.execute_reply")
+            )
+            total += (end - begin).total_seconds()
+    return round(total, 1)
+
+
+def _restore_checks(cache, chapters: list[Path]) -> None:
+    """Write the check records of every cached chapter to ``_build/checks``."""
+    CHECKS.mkdir(parents=True, exist_ok=True)
+    names = {path.stem for path in notebook_cache.notebooks()}
+    for left in CHECKS.glob("*.json"):
+        if left.stem not in names:
+            left.unlink()
+    for path in chapters:
+        record = notebook_cache.record_of(cache, path)
+        target = CHECKS / f"{path.stem}.json"
+        target.unlink(missing_ok=True)
+        if record is None:
+            continue
+        with cache.cache_artefacts_temppath(record.pk) as folder:
+            kept = list(Path(folder).rglob(f"{path.stem}.json"))
+            content = json.loads(kept[0].read_text(encoding="utf-8")) if kept else {"checks": []}
+        content |= {
+            "chapter": path.stem,
+            "execution_seconds": record.data.get("execution_seconds"),
+            "executed": record.created.replace(microsecond=0).isoformat() + "Z",
+        }
+        target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _report(cache, chapters: list[Path], stale: list[Path]) -> None:
+    width = max((len(path.stem) for path in chapters), default=0)
+    for path in chapters:
+        record = notebook_cache.record_of(cache, path)
+        if record is None:
+            print(f"{path.stem:<{width}}  failed")
+        else:
+            how = "executed" if path in stale else "cached, not executed again"
+            print(f"{path.stem:<{width}}  {record.data['execution_seconds']:7.1f} s  {how}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
