@@ -24,6 +24,7 @@ import argparse
 import csv
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -112,11 +113,32 @@ def _dequantize(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = "model.gguf"
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype="float32")
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with _quiet_transformers():
+        packed = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
+        # transformers does not save a model that came from GGUF: a plain one takes its numbers.
+        config = packed.config
+        vars(config).pop("quantization_config", None)
+        model = AutoModelForCausalLM.from_config(config, dtype="float32")
+        model.load_state_dict(packed.state_dict())
+        model.generation_config = packed.generation_config
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     (folder / gguf).unlink()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep progress bars and warnings of transformers out of the reader's sight."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with redirect_stderr(io.StringIO()):  # not every bar heeds transformers' own switch
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 # --- the registry -------------------------------------------------------------------
@@ -344,9 +366,11 @@ def problems(name: str) -> list[str]:
         return [f"{asset.name} is not in the cache ({folder})."]
     try:
         recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        expected = recorded | _pinned(asset)
     except (OSError, ValueError, KeyError, TypeError):
+        recorded = None
+    if not recorded:
         return [f"{folder / MANIFEST} is missing or unreadable."]
-    expected = recorded | _pinned(asset)
     found = []
     for relative, sha256 in expected.items():
         path = folder / relative

@@ -79,11 +79,13 @@ def check_close(
         raise CheckFailed(f"{name}: the shapes differ, {ours.shape} and {theirs.shape}.")
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))  # also equal infinities
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         difference = np.where(same, 0.0, np.abs(ours - theirs))
-    difference = np.where(np.isnan(difference), math.inf, difference)
+        difference = np.where(np.isnan(difference), math.inf, difference)
+        within = difference <= atol + rtol * np.abs(theirs)
     largest = float(difference.max(initial=0.0))
-    agrees = bool((same | (difference <= atol + rtol * np.abs(theirs))).all())
+    # A share of an infinite value would allow anything: nothing is near infinity but itself.
+    agrees = bool((same | (within & np.isfinite(difference))).all())
     allowed = f"{_figure(atol)}{f' + {_figure(rtol)} of the value' if rtol else ''}"
     where = "" if agrees or not ours.ndim else f" at index {_where(difference)}"
     _judge(

@@ -35,10 +35,13 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
     Trainer,
     TrainingArguments,
     set_seed,
 )
+from transformers.utils.notebook import NotebookProgressCallback
 
 from helpers import assets, metrics, profiles
 
@@ -51,8 +54,9 @@ class Recipe:
     """Everything that decides how a classifier is fine-tuned.
 
     Args:
-        max_length: tokens of a review that the model reads, markers included.
-        head_tokens: how many of them come from its beginning; the others come from its end.
+        max_length: tokens of a review that the model reads in training, markers included.
+        read_length: tokens that it reads once it is trained; more is slower and better.
+        head_share: share of them from the beginning of a review; the others are its end.
         trainable: which weights may change, see :func:`choose_trainable`.
         learning_rate: its highest value, reached when the warm-up ends.
         warmup: share of the training steps over which the learning rate rises from zero.
@@ -65,9 +69,10 @@ class Recipe:
     """
 
     max_length: int = 128
-    head_tokens: int = 32
-    trainable: Trainable = "without embeddings"
-    learning_rate: float = 1e-4
+    read_length: int = 256
+    head_share: float = 0.25
+    trainable: Trainable = "upper half"
+    learning_rate: float = 2e-4
     warmup: float = 0.1
     epochs: float = 1.0
     batch_size: int = 16
@@ -78,13 +83,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse a recipe that cannot be cooked."""
-        if self.max_length < 3:
-            raise ValueError(f"max_length must be at least 3, got {self.max_length}")
-        if not 0 <= self.head_tokens <= self.max_length - 2:
-            raise ValueError(
-                f"head_tokens must lie between 0 and max_length - 2 = {self.max_length - 2}, "
-                f"got {self.head_tokens}"
-            )
+        for name in ("max_length", "read_length"):
+            if getattr(self, name) < 3:
+                raise ValueError(f"{name} must be at least 3, got {getattr(self, name)}")
+        if not 0 <= self.head_share <= 1:
+            raise ValueError(f"head_share must lie in [0, 1], got {self.head_share!r}")
         for name in ("learning_rate", "epochs", "batch_size", "evaluations"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than zero, got {getattr(self, name)!r}")
@@ -235,21 +238,32 @@ def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
 
 
 def tokenize(
-    reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, head_tokens: int
+    reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, head_share: float
 ) -> Dataset:
     """Return ``input_ids``, ``attention_mask``, ``labels`` and ``length`` of each review.
 
-    A review that is too long keeps its first ``head_tokens`` and its last tokens; the markers
-    at both ends ([CLS] and [SEP] for BERT) are counted in ``max_length``.
+    A review that is too long keeps its beginning and its end, ``head_share`` of the tokens for
+    the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
+
+    Raises:
+        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
     """
-    markers = tokenizer.num_special_tokens_to_add()
+    # What the tokenizer puts around nothing: [CLS] [SEP] for BERT, an end marker for T5.
+    markers = tokenizer("")["input_ids"]
+    before, after = markers[: len(markers) // 2], markers[len(markers) // 2 :]
+    room = max_length - len(markers)
+    if room < 1:
+        raise ValueError(f"max_length must exceed the {len(markers)} markers, got {max_length}")
+    if not 0 <= head_share <= 1:
+        raise ValueError(f"head_share must lie in [0, 1], got {head_share!r}")
+    head = round(head_share * room)
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = [clean(text) for text in batch["text"]]
         # verbose=False: a warning about reviews over 512 tokens, which are shortened below.
         whole = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        kept = [head_and_tail(ids, max_length - markers, head_tokens) for ids in whole]
-        ids = [tokenizer.build_inputs_with_special_tokens(part) for part in kept]
+        kept = [head_and_tail(ids, room, head) for ids in whole]
+        ids = [[*before, *part, *after] for part in kept]
         return {
             "input_ids": ids,
             "attention_mask": [[1] * len(part) for part in ids],
@@ -318,8 +332,13 @@ def computes_bf16_fast() -> bool:
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("amx_tile"))
 
 
-def training_arguments(recipe: Recipe, output: str | Path, **overrides: Any) -> TrainingArguments:
-    """Translate a recipe into the Trainer's arguments; ``overrides`` win."""
+def training_arguments(
+    recipe: Recipe, output: str | Path, *, validate: bool = True, **overrides: Any
+) -> TrainingArguments:
+    """Translate a recipe into the Trainer's arguments; ``overrides`` win.
+
+    With ``validate=False`` no validation split is needed, and no checkpoint is kept.
+    """
     every = 1.0 / (recipe.evaluations * recipe.epochs)  # a share of all steps
     arguments: dict[str, Any] = {
         "output_dir": str(output),
@@ -331,15 +350,16 @@ def training_arguments(recipe: Recipe, output: str | Path, **overrides: Any) -> 
         "weight_decay": recipe.weight_decay,
         "optim": "adamw_torch_fused",
         "bf16": computes_bf16_fast(),
+        "use_cpu": not torch.accelerator.is_available(),  # bf16 wants to be told
         # Reviews of like length share a batch, so that little of it is padding.
         "train_sampling_strategy": "group_by_length",
         "length_column_name": "length",
-        "eval_strategy": "steps",
+        "eval_strategy": "steps" if validate else "no",
         "eval_steps": every,
-        "save_strategy": "steps",
+        "save_strategy": "steps" if validate else "no",
         "save_steps": every,
         "save_total_limit": 1,
-        "load_best_model_at_end": True,
+        "load_best_model_at_end": validate,
         "metric_for_best_model": "accuracy",
         "logging_steps": 0.05,
         "report_to": "none",
@@ -364,7 +384,7 @@ def build_trainer(
     validation: Dataset | None = None,
 ) -> Trainer:
     """Put model, data and arguments together; batches are padded to their longest review."""
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=train,
@@ -373,15 +393,46 @@ def build_trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=compute_accuracy,
     )
+    # One plain progress bar for terminal, notebook and book, and no line for every log entry.
+    for callback in (PrinterCallback, ProgressCallback, NotebookProgressCallback):
+        trainer.remove_callback(callback)
+    if not arguments.disable_tqdm:
+        trainer.add_callback(PlainProgress)
+    return trainer
+
+
+class PlainProgress(ProgressCallback):
+    """A tqdm bar in plain text; the log stays in ``trainer.state.log_history``."""
+
+    def on_log(self, *_: Any, **__: Any) -> None:
+        """Print nothing."""
+
+
+def save_classifier(trainer: Trainer, folder: str | Path) -> None:
+    """Write weights (safetensors), configuration and tokenizer to ``folder``.
+
+    ``Trainer.save_model`` also pickles its arguments. Loading a pickle can run any code, so
+    that file is not left for others to load.
+    """
+    trainer.save_model(str(folder))
+    if trainer.is_world_process_zero():
+        (Path(folder) / "training_args.bin").unlink(missing_ok=True)
 
 
 def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
     """Return the logits of each review in the order given; shape (reviews, labels).
 
-    The reviews are read in order of length, so that little of a batch is padding.
+    ``Trainer.predict`` alone would not: where training groups reviews by length, prediction
+    does so too, and its rows come back in that other order. Here the reviews are sorted by
+    length, read in sequence, and their logits put back in place.
     """
     order = np.argsort(reviews["length"], kind="stable")
-    logits = trainer.predict(reviews.select(order)).predictions
+    strategy = trainer.args.train_sampling_strategy
+    trainer.args.train_sampling_strategy = "sequential"
+    try:
+        logits = trainer.predict(reviews.select(order)).predictions
+    finally:
+        trainer.args.train_sampling_strategy = strategy
     return logits[np.argsort(order)]
 
 
@@ -430,9 +481,14 @@ def run(
     train = splits["train"].shuffle(seed=recipe.seed)
     train = train.select(range(min(count or len(train), len(train))))
     tokenizer = AutoTokenizer.from_pretrained(assets.model(model))
-    lengths = {"max_length": recipe.max_length, "head_tokens": recipe.head_tokens}
+    length = {"train": recipe.max_length, "validation": recipe.max_length}
     tokens = {
-        name: tokenize(part, tokenizer, **lengths)
+        name: tokenize(
+            part,
+            tokenizer,
+            max_length=length.get(name, recipe.read_length),
+            head_share=recipe.head_share,
+        )
         for name, part in (splits | {"train": train}).items()
     }
     trainer = build_trainer(
@@ -456,7 +512,7 @@ def run(
         "assets": assets.used(),
         "recipe": asdict(recipe),
     }
-    trainer.save_model()  # safetensors, tokenizer and arguments; the main process only
+    save_classifier(trainer, output)
     if trainer.is_world_process_zero():
         beside = output / ".metrics.json"
         beside.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

@@ -19,8 +19,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 # Three to one against white and against the dark page, and told apart by colour-blind eyes:
 # tests/test_plots.py measures both.
@@ -106,6 +107,7 @@ def as_svg(figure: Figure, alt: str) -> str:
     """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page."""
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
+    _remove_white(figure)
     # Ids must not clash with those of another figure on the same page, and must be the same in
     # every run: derive them from what the figure says.
     salt = hashlib.sha256(alt.encode()).hexdigest()[:12]
@@ -115,7 +117,11 @@ def as_svg(figure: Figure, alt: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(_TEXT, "currentColor").replace("DejaVu Sans", "inherit")
+    # Black stands for the text's colour too: what is drawn after new(), such as a legend or a
+    # note, starts out black. Matplotlib leaves a black fill unsaid, so the root says it.
+    svg = svg.replace(_TEXT, "currentColor").replace("#000000", "currentColor")
+    # Text is laid out for a wide font, so that the font of the page fits.
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
     # Matplotlib numbers its groups from 1 in every figure.
     svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{salt}-", svg)
     width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
@@ -123,5 +129,15 @@ def as_svg(figure: Figure, alt: str) -> str:
     opening = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg[: svg.index(">")], count=2)
     style = f"width:100%;max-width:{points * 4 / 3:.0f}px;height:auto;color:inherit"
     label = html.escape(alt, quote=True)
+    opening += ' fill="currentColor"'
     svg = f'{opening} role="img" aria-label="{label}" style="{style}"{svg[svg.index(">") :]}'
     return f'<figure class="handbook-figure" style="margin:1em 0">{svg}</figure>'
+
+
+def _remove_white(figure: Figure) -> None:
+    """Make the frames of legends and the ground of later axes, white by default, transparent."""
+    for legend in figure.findobj(Legend):
+        legend.set_frame_on(False)
+    for axes in figure.axes:
+        if to_hex(axes.get_facecolor()) == "#ffffff":
+            axes.set_facecolor("none")

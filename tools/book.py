@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tools.cache import BUILD, ROOT
+from tools.cache import ANSI, BUILD, ROOT
 
 HTML = BUILD / "html"
 LOG = BUILD / "book.log"
@@ -24,7 +24,7 @@ def build() -> int:
         run = subprocess.run(
             command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
-    text = LOG.read_text(encoding="utf-8", errors="replace")
+    text = ANSI.sub("", LOG.read_text(encoding="utf-8", errors="replace"))
     if run.returncode:
         worth = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
         print("\n".join(worth or text.splitlines()[-40:]), file=sys.stderr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ BUILD = ROOT / "_build"
 CACHES = BUILD / "cache"
 CHECKS = BUILD / "checks"
 KEEP = 3
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")  # the colours of a terminal
 
 
 def notebooks() -> list[Path]:

@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from pathlib import Path
 import nbformat
 
 from tools import cache as notebook_cache
-from tools.cache import BUILD, CHECKS, ROOT
+from tools.cache import ANSI, BUILD, CHECKS, ROOT
 
 THREADS = 2  # a chapter is written and timed for two cores
 TIMEOUT = 1800  # seconds for one cell
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,16 +49,17 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
     failures = 0
     if stale:
         print(f"Executing {', '.join(path.stem for path in stale)}", flush=True)
-        BUILD.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="executing-", dir=BUILD) as scratch:
+        # Not below _build: nbmake passes over every notebook in there.
+        with tempfile.TemporaryDirectory(prefix="handbook-") as scratch:
             log = _run(stale, Path(scratch), jobs)
             for path in stale:
                 failures += not _keep(cache, path, Path(scratch))
-            if failures and not any((Path(scratch) / path.name).exists() for path in stale):
-                print(log, file=sys.stderr)
+            if failures and " failed" not in log:
+                print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
     _restore_checks(cache, chapters)
     _report(cache, chapters, stale)
-    return 1 if failures else 0
+    complete = all(notebook_cache.record_of(cache, path) for path in chapters)
+    return 0 if complete and not failures else 1
 
 
 def _run(stale: list[Path], scratch: Path, jobs: int) -> str:
@@ -94,10 +93,18 @@ def _keep(cache, path: Path, scratch: Path) -> bool:
     executed = nbformat.read(copy, nbformat.NO_CONVERT)
     problem = problem_of(executed)
     if problem:
-        print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr, flush=True)
+        failed = BUILD / "failed" / path.name
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(copy, failed)
+        print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr)
+        print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
     records = scratch / "checks" / f"{path.stem}.json"
     seconds = seconds_of(executed)
+    # The cache compares the cells' metadata too: with these times a copy would never match.
+    for cell in executed.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(executed, copy)
     cache.cache_notebook_file(
         copy,
         uri=path.relative_to(ROOT).as_posix(),

@@ -1,7 +1,8 @@
 """Write the lock files: every version, every hash, for every platform at once.
 
 ``requirements.lock`` is installed everywhere. ``requirements-cuda.lock`` holds NVIDIA's
-libraries, gigabytes that only the CUDA build of torch on Linux needs.
+libraries, gigabytes that only the CUDA build of torch on Linux needs. ``environment.yml``,
+for conda and Binder, names the direct dependencies in the versions of the lock.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools.cache import ROOT
 
@@ -22,6 +27,9 @@ TORCH_CPU_WHEELS = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b26
 CUDA = re.compile(r"^(nvidia-|cuda-|triton==)")
 
 HEAD = "# Made by `make lock` from pyproject.toml. Do not edit by hand.\n"
+LOCK = ROOT / "requirements.lock"
+ENVIRONMENT = ROOT / "environment.yml"
+ENVIRONMENT_EXTRAS = ("book", "lab", "test")
 
 
 def resolve() -> list[str]:
@@ -37,17 +45,63 @@ def resolve() -> list[str]:
     return re.split(r"(?m)^(?=\S)", text)[1:]
 
 
+def direct(extras: tuple[str, ...]) -> list[Requirement]:
+    """Return the dependencies that pyproject.toml names, of the core and of ``extras``."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    return [Requirement(line) for line in lines]
+
+
+def locked(text: str) -> dict[str, list[Requirement]]:
+    """Return what a lock file pins: for each package a requirement, or several with markers."""
+    pins: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        if line and not line.startswith(("#", " ")):
+            pin = Requirement(line.rstrip("\\ "))
+            pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return pins
+
+
+def environment(lock: str) -> str:
+    """Return the text of ``environment.yml`` that belongs to the text of a lock file.
+
+    Raises:
+        KeyError: the lock does not hold a direct dependency; it is older than pyproject.toml.
+    """
+    pins = locked(lock)
+    names = sorted({canonicalize_name(each.name) for each in direct(ENVIRONMENT_EXTRAS)})
+    lines = ["name: handbook", "channels: [conda-forge]", "dependencies:"]
+    lines += ['  - "python>=3.11,<3.14"', "  - pip", "  - pip:"]
+    lines += [f"      - {pin}" for name in names for pin in pins[name]]
+    lines.append("      - -e .")
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def write_environment() -> None:
+    """Write ``environment.yml`` from the present lock."""
+    ENVIRONMENT.write_text(environment(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Resolve and write both lock files."""
-    argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__).parse_args(arguments)
+    """Resolve, write both lock files, and ``environment.yml`` after them."""
+    parser = argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__)
+    parser.add_argument(
+        "--environment-only", action="store_true", help="write environment.yml, resolve nothing"
+    )
+    if parser.parse_args(arguments).environment_only:
+        write_environment()
+        return 0
     common, cuda = [], []
     for block in resolve():
         if block.startswith(f"torch=={TORCH}"):
             extra = "".join(f" \\\n    --hash=sha256:{sha256}" for sha256 in TORCH_CPU_WHEELS)
             block = block.rstrip("\n") + extra + "\n"
         (cuda if CUDA.match(block) else common).append(block)
-    (ROOT / "requirements.lock").write_text(HEAD + "".join(common), encoding="utf-8")
+    LOCK.write_text(HEAD + "".join(common), encoding="utf-8")
     (ROOT / "requirements-cuda.lock").write_text(HEAD + "".join(cuda), encoding="utf-8")
+    write_environment()
     print(f"{len(common)} packages in requirements.lock, {len(cuda)} in requirements-cuda.lock")
     return 0
 

@@ -1,0 +1,552 @@
+"""Attention against PyTorch and a float64 reference written another way, and its errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from helpers import attention
+
+many = settings(deadline=None, derandomize=True, max_examples=200)
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+
+
+# --- references and random cases ----------------------------------------------------
+
+
+def reference(query, key, value, mask=None):
+    """Attention query by query, in float64, with Python's own sums; no softmax of PyTorch."""
+    scores = torch.einsum("...qd,...kd->...qk", query.double(), key.double())
+    scores = scores / query.shape[-1] ** 0.5
+    allowed = torch.ones_like(scores, dtype=torch.bool)
+    if mask is not None:
+        allowed = allowed & mask
+    weights = torch.zeros_like(scores)
+    for row, may, out in zip(
+        scores.flatten(0, -2),
+        allowed.flatten(0, -2),
+        weights.view(-1, scores.shape[-1]),
+        strict=True,
+    ):
+        kept = [float(score) for score, yes in zip(row, may, strict=True) if yes]
+        total = math.fsum(math.exp(score - max(kept)) for score in kept) if kept else 1.0
+        for j in range(len(row)):
+            out[j] = math.exp(float(row[j]) - max(kept)) / total if may[j] else 0.0
+    return weights @ value.double(), weights
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    return {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 6e-2}[dtype]
+
+
+def assert_near(ours, theirs, dtype):
+    bound = tolerance(dtype)
+    torch.testing.assert_close(ours.double(), theirs.double(), atol=bound, rtol=bound)
+
+
+def tensors_of(seed, *shapes, dtype=torch.float32, spread=1.0):
+    random = torch.Generator().manual_seed(seed)
+    made = [torch.randn(shape, generator=random, dtype=torch.float64) * spread for shape in shapes]
+    return [tensor.to(dtype) for tensor in made]
+
+
+@st.composite
+def cases(draw, dtypes=tuple(DTYPES)):
+    """Random query, key, value and mask; some masks allow a row nothing."""
+    leading = draw(st.sampled_from([(), (1,), (2,), (2, 3), (1, 2, 1)]))
+    n_queries, n_keys = draw(st.integers(1, 7)), draw(st.integers(1, 9))
+    d_k, d_v = draw(st.integers(1, 8)), draw(st.integers(1, 5))
+    dtype, seed = draw(st.sampled_from(dtypes)), draw(st.integers(0, 2**31))
+    # Large scores in bfloat16 are rounded by whole units: no bound could be asked for.
+    spread = draw(st.sampled_from([0.1, 1.0] if dtype == torch.bfloat16 else [0.1, 1.0, 3.0]))
+    query, key, value = tensors_of(
+        seed, (*leading, n_queries, d_k), (*leading, n_keys, d_k), (*leading, n_keys, d_v),
+        dtype=dtype, spread=spread,
+    )  # fmt: skip
+    random = torch.Generator().manual_seed(seed + 1)
+    full = (*leading, n_queries, n_keys)
+    shape = draw(
+        st.sampled_from(
+            [None, full, (n_queries, n_keys), (n_keys,), (n_queries, 1), (1, n_keys), ()]
+        )
+    )
+    share = draw(st.sampled_from([0.0, 0.3, 0.8, 1.0]))
+    mask = None if shape is None else torch.rand(shape, generator=random) < share
+    return query, key, value, mask
+
+
+# --- scaled_dot_product_attention ---------------------------------------------------
+
+
+@many
+@given(cases())
+def test_attention_equals_a_reference_written_another_way(case):
+    query, key, value, mask = case
+    output, weights = attention.scaled_dot_product_attention(query, key, value, mask)
+    # The reference starts from the same rounded numbers, so only our own rounding is compared.
+    expected, expected_weights = reference(query, key, value, mask)
+    assert_near(weights, expected_weights, query.dtype)
+    assert_near(output, expected, query.dtype)
+    assert output.dtype == weights.dtype == query.dtype
+
+
+@many
+@given(cases(dtypes=(torch.float64, torch.float32)))
+def test_attention_and_its_gradients_equal_pytorch(case):
+    *tensors, mask = case
+    for tensor in tensors:
+        tensor.requires_grad_()
+    ours = attention.scaled_dot_product_attention(*tensors, mask)[0]
+    # PyTorch wants a mask with at least two dimensions.
+    theirs_mask = None if mask is None else mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1)))
+    theirs = F.scaled_dot_product_attention(*tensors, attn_mask=theirs_mask)
+    assert_near(ours, theirs, ours.dtype)
+    upstream = torch.randn(ours.shape, dtype=ours.dtype, generator=torch.Generator().manual_seed(3))
+    for mine, other in zip(
+        torch.autograd.grad(ours, tensors, upstream),
+        torch.autograd.grad(theirs, tensors, upstream),
+        strict=True,
+    ):
+        assert mine.isfinite().all()
+        scale = max(1.0, float(other.abs().max()))
+        assert_near(mine / scale, other / scale, ours.dtype)
+
+
+@many
+@given(cases())
+def test_weights_are_an_average_or_nothing(case):
+    query, key, value, mask = case
+    weights = attention.scaled_dot_product_attention(query, key, value, mask)[1]
+    allowed = (
+        torch.ones_like(weights, dtype=torch.bool) if mask is None else mask.expand_as(weights)
+    )
+    assert (weights[~allowed] == 0).all()
+    assert (weights >= 0).all()
+    sums = weights.double().sum(-1)
+    expected = allowed.any(-1).double()
+    torch.testing.assert_close(sums, expected, atol=3e-2, rtol=0)
+
+
+@many
+@given(cases(dtypes=(torch.float64,)), st.integers(0, 1000))
+def test_keys_may_come_in_any_order(case, seed):
+    query, key, value, mask = case
+    order = torch.randperm(key.shape[-2], generator=torch.Generator().manual_seed(seed))
+    if mask is not None:
+        mask = mask.expand(*query.shape[:-1], key.shape[-2])
+    usual = attention.scaled_dot_product_attention(query, key, value, mask)[0]
+    shuffled = attention.scaled_dot_product_attention(
+        query, key[..., order, :], value[..., order, :], None if mask is None else mask[..., order]
+    )[0]
+    torch.testing.assert_close(shuffled, usual, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_query_that_may_attend_to_nothing_gets_zeros_and_finite_gradients(dtype):
+    tensors = tensors_of(0, (3, 4), (5, 4), (5, 2), dtype=dtype)
+    for tensor in tensors:
+        tensor.requires_grad_()
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[1] = False
+    for output in (
+        attention.scaled_dot_product_attention(*tensors, mask)[0],
+        attention.tiled_attention(*tensors, mask, tile=2),
+    ):
+        assert (output[1] == 0).all()
+        assert (output[0] != 0).any()
+        with torch.autograd.detect_anomaly(check_nan=True):  # no NaN even in between
+            gradients = torch.autograd.grad(output.square().sum(), tensors)
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert (gradients[0][1] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e15])
+def test_large_scores_do_not_overflow(size):
+    query, key, value = tensors_of(0, (3, 4), (5, 4), (5, 2), spread=math.sqrt(size))
+    for output in (
+        attention.scaled_dot_product_attention(query, key, value)[0],
+        attention.tiled_attention(query, key, value, tile=2),
+    ):
+        assert_near(output / size**0.5, reference(query, key, value)[0] / size**0.5, torch.float32)
+
+
+def test_no_keys_at_all_give_zeros():
+    query, key, value = torch.randn(2, 3, 4), torch.randn(2, 0, 4), torch.randn(2, 0, 5)
+    output, weights = attention.scaled_dot_product_attention(query, key, value)
+    assert weights.shape == (2, 3, 0)
+    assert torch.equal(output, torch.zeros(2, 3, 5))
+    assert torch.equal(attention.tiled_attention(query, key, value), torch.zeros(2, 3, 5))
+
+
+def test_dropout_drops_weights_and_keeps_the_mean():
+    torch.manual_seed(0)
+    query, key, value = torch.zeros(1, 4), torch.zeros(10_000, 4), torch.ones(10_000, 1)
+    output, weights = attention.scaled_dot_product_attention(query, key, value, dropout=0.25)
+    assert output.item() == pytest.approx(1.0, abs=0.03)
+    assert output.item() != 1.0
+    assert torch.equal(weights, torch.full((1, 10_000), 1e-4))
+
+
+# --- masked_softmax -----------------------------------------------------------------
+
+
+@many
+@given(cases(dtypes=(torch.float64, torch.float32)), st.sampled_from([-1e4, 0.0, 7.0, 1e4]))
+def test_masked_softmax_equals_pytorch_on_the_allowed_keys(case, shift):
+    query, key, _, mask = case
+    scores = query @ key.transpose(-2, -1)
+    weights = attention.masked_softmax(scores + shift, mask)
+    allowed = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
+    theirs = scores.double().masked_fill(~allowed, -math.inf).softmax(-1).nan_to_num(0.0)
+    # Adding 10,000 to a float32 rounds it to a thousandth.
+    torch.testing.assert_close(
+        weights.double(), theirs, atol=3e-3 if scores.dtype == torch.float32 else 1e-10, rtol=0
+    )
+
+
+# --- tiled_attention ----------------------------------------------------------------
+
+
+@many
+@given(cases(), st.integers(1, 12))
+def test_tiles_give_the_same_result(case, tile):
+    query, key, value, mask = case
+    ours = attention.tiled_attention(query, key, value, mask, tile=tile)
+    expected = reference(query, key, value, mask)[0]
+    assert ours.dtype == query.dtype
+    assert ours.shape == expected.shape
+    assert_near(ours, expected, query.dtype)
+
+
+@many
+@given(cases(dtypes=(torch.float64,)), st.integers(1, 12))
+def test_tiles_have_pytorchs_gradients(case, tile):
+    *tensors, mask = case
+    for tensor in tensors:
+        tensor.requires_grad_()
+    ours = attention.tiled_attention(*tensors, mask, tile=tile)
+    wide = None if mask is None else mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1)))
+    theirs = F.scaled_dot_product_attention(*tensors, attn_mask=wide)
+    for mine, other in zip(
+        torch.autograd.grad(ours.square().sum(), tensors),
+        torch.autograd.grad(theirs.square().sum(), tensors),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-9)
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.elements = max(self.elements, size)
+        return result
+
+
+@pytest.mark.parametrize("length", [256, 512])
+def test_tiles_never_hold_the_whole_matrix(length):
+    query, key, value = tensors_of(0, (length, 4), (length, 4), (length, 4))
+    with Largest() as tiled:
+        attention.tiled_attention(query, key, value, tile=16)
+    with Largest() as whole:
+        attention.scaled_dot_product_attention(query, key, value)
+    assert tiled.elements == length * 16
+    assert whole.elements == length * length
+
+
+# --- MultiHeadAttention -------------------------------------------------------------
+
+
+def pytorch_twin(ours):
+    """nn.MultiheadAttention with the parameters of ours."""
+    projections = (ours.query, ours.key, ours.value)
+    twin = nn.MultiheadAttention(
+        ours.d_model, ours.num_heads, batch_first=True, dtype=ours.query.weight.dtype
+    )
+    twin.load_state_dict(
+        {
+            "in_proj_weight": torch.cat([p.weight.detach() for p in projections]),
+            "in_proj_bias": torch.cat([p.bias.detach() for p in projections]),
+            "out_proj.weight": ours.output.weight.detach(),
+            "out_proj.bias": ours.output.bias.detach(),
+        }
+    )
+    return twin
+
+
+@st.composite
+def multi_head_cases(draw, nothing_allowed):
+    heads, d_k = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    batch, n_queries, n_keys = (draw(st.integers(1, top)) for top in (3, 6, 7))
+    dtype, seed = draw(st.sampled_from([torch.float64, torch.float32])), draw(st.integers(0, 2**31))
+    torch.manual_seed(seed)
+    ours = attention.MultiHeadAttention(heads * d_k, heads).to(dtype)
+    query, key, value = tensors_of(
+        seed, (batch, n_queries, heads * d_k), *[(batch, n_keys, heads * d_k)] * 2, dtype=dtype
+    )
+    shapes = [
+        None, (n_queries, n_keys), (batch, n_queries, n_keys), (batch, 1, n_keys), (n_keys,),
+        (batch, 1, 1, n_keys), (batch, heads, n_queries, n_keys), (1, heads, 1, n_keys),
+    ]  # fmt: skip
+    shape = draw(st.sampled_from(shapes))
+    mask = None if shape is None else torch.rand(shape) < draw(st.sampled_from([0.2, 0.7]))
+    if mask is not None and not nothing_allowed:
+        mask[..., 0] = True
+    return ours, query, key, value, mask
+
+
+def four_dimensional(mask, heads, query, key):
+    """The mask written out for every head, by its documented meaning."""
+    if mask.ndim < 4:
+        mask = mask.expand(query.shape[0], query.shape[1], key.shape[1])[:, None]
+    return mask.expand(query.shape[0], heads, query.shape[1], key.shape[1])
+
+
+@many
+@given(multi_head_cases(nothing_allowed=False))
+def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
+    ours, query, key, value, mask = case
+    twin = pytorch_twin(ours)
+    hidden = None
+    if mask is not None:
+        hidden = ~four_dimensional(mask, ours.num_heads, query, key).flatten(0, 1)
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    mine = ours(*inputs, mask)
+    other = twin(*inputs, attn_mask=hidden, average_attn_weights=False)
+    for a, b in zip(mine, other, strict=True):
+        assert_near(a, b, query.dtype)
+    parameters = list(ours.parameters())
+    of_mine = torch.autograd.grad(mine[0].square().sum(), [*inputs, *parameters])
+    of_other = torch.autograd.grad(other[0].square().sum(), [*inputs, *twin.parameters()])
+    by_name = dict(zip((n for n, _ in twin.named_parameters()), of_other[3:], strict=True))
+    weights = [*by_name["in_proj_weight"].chunk(3), by_name["out_proj.weight"]]
+    biases = [*by_name["in_proj_bias"].chunk(3), by_name["out_proj.bias"]]
+    expected = [*of_other[:3], *(g for pair in zip(weights, biases, strict=True) for g in pair)]
+    for a, b in zip(of_mine, expected, strict=True):
+        scale = max(1.0, float(b.abs().max()))
+        assert_near(a / scale, b / scale, query.dtype)
+
+
+@many
+@given(multi_head_cases(nothing_allowed=True))
+def test_many_heads_with_rows_of_nothing_stay_finite(case):
+    ours, query, key, value, mask = case
+    output, weights = ours(query, key, value, mask)
+    assert output.shape == query.shape
+    assert weights.shape == (query.shape[0], ours.num_heads, query.shape[1], key.shape[1])
+    assert output.isfinite().all()
+    if mask is not None:
+        wide = four_dimensional(mask, ours.num_heads, query, key)
+        assert (weights[~wide] == 0).all()
+        blind = ~wide.any(-1).any(1)  # queries that see nothing in any head
+        bias = ours.output.bias.expand_as(output)
+        torch.testing.assert_close(output[blind], bias[blind])
+    gradients = torch.autograd.grad(output.square().sum(), list(ours.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_heads_work_in_every_format(dtype):
+    torch.manual_seed(0)
+    exact = attention.MultiHeadAttention(24, 3).double()
+    x = torch.randn(2, 5, 24, dtype=torch.float64)
+    expected = pytorch_twin(exact)(x, x, x)[0]
+    output, weights = exact.to(dtype)(*[x.to(dtype)] * 3, attention.causal_mask(5) | True)
+    assert output.dtype == weights.dtype == dtype
+    assert_near(output, expected, dtype)
+
+
+def test_the_projections_are_registered_in_the_documented_order():
+    module = attention.MultiHeadAttention(8, 2)
+    assert [name for name, _ in module.named_children()] == ["query", "key", "value", "output"]
+    assert all(isinstance(child, nn.Linear) for child in module.children())
+    assert sum(p.numel() for p in module.parameters()) == 4 * (8 * 8 + 8)
+    assert "num_heads=2" in repr(module)
+
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    module = attention.MultiHeadAttention(16, 4, dropout=0.5)
+    x = torch.randn(2, 6, 16)
+    twin = pytorch_twin(module)
+    assert (module(x, x, x)[0] - twin(x, x, x)[0]).abs().max() > 1e-2
+    module.eval()
+    torch.testing.assert_close(module(x, x, x)[0], twin(x, x, x)[0])
+
+
+def test_a_layer_of_bert_recomputed():
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_bert import BertAttention
+
+    torch.manual_seed(0)
+    config = BertConfig(hidden_size=48, num_attention_heads=4, attn_implementation="eager")
+    theirs = BertAttention(config).eval()
+    ours = attention.MultiHeadAttention(48, 4)
+    learned = theirs.self
+    for mine, other in zip(
+        ours.children(),
+        (learned.query, learned.key, learned.value, theirs.output.dense),
+        strict=True,
+    ):
+        mine.load_state_dict(other.state_dict())
+    x = torch.randn(2, 7, 48)
+    keep = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    additive = (1.0 - keep[:, None, None].float()) * torch.finfo(torch.float32).min
+    expected = theirs(x, attention_mask=additive)[0]
+    output, _ = ours(x, x, x, attention.padding_mask(keep))
+    torch.testing.assert_close(theirs.output.LayerNorm(x + output), expected)
+
+
+# --- heads and masks ----------------------------------------------------------------
+
+
+@many
+@given(st.integers(1, 3), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
+def test_heads_are_cut_and_put_together(batch, positions, heads, d_k):
+    vectors = torch.arange(batch * positions * heads * d_k).view(batch, positions, heads * d_k)
+    split = attention.split_heads(vectors, heads)
+    assert split.shape == (batch, heads, positions, d_k)
+    for head, chunk in enumerate(vectors.chunk(heads, dim=-1)):
+        assert torch.equal(split[:, head], chunk)
+    assert torch.equal(attention.merge_heads(split), vectors)
+
+
+@many
+@given(st.integers(0, 40))
+def test_causal_mask_allows_what_came_before(length):
+    place = torch.arange(length)
+    mask = attention.causal_mask(length)
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask, place[:, None] >= place[None, :])
+
+
+@many
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([torch.long, torch.bool])
+)
+def test_padding_mask_hides_the_padding(lengths, dtype):
+    width = max(1, *lengths) if len(lengths) > 1 else max(1, lengths[0])
+    tokenized = torch.tensor([[int(i < n) for i in range(width)] for n in lengths]).to(dtype)
+    mask = attention.padding_mask(tokenized)
+    assert mask.dtype == torch.bool
+    assert mask.shape == (len(lengths), 1, width)
+    assert mask.sum(-1).flatten().tolist() == lengths
+    assert torch.equal(mask[:, 0], tokenized.bool())
+
+
+# --- errors -------------------------------------------------------------------------
+
+X = torch.zeros(2, 5, 32)
+OURS = attention.MultiHeadAttention(32, 4)
+WRONG = {
+    "query is a vector": (ValueError, "query", "(32,)", (X[0, 0], X, X)),
+    "key is a vector": (ValueError, "key", "(32,)", (X, X[0, 0], X)),
+    "integers": (TypeError, "query", "int64", (X.long(), X, X)),
+    "a list": (TypeError, "value", "list", (X, X, [1.0])),
+    "two dtypes": (TypeError, "dtypes", "float64", (X, X.double(), X)),
+    "another width": (ValueError, "d_k", "(2, 5, 16)", (X, X[..., :16], X)),
+    "fewer values": (ValueError, "value", "(2, 3, 32)", (X, X, X[:, :3])),
+    "batches that do not fit": (ValueError, "query", "(3, 5, 32)", (X.new_zeros(3, 5, 32), X, X)),
+    "no features": (ValueError, "d_k", "(2, 5, 0)", (X[..., :0], X[..., :0], X)),
+    "a mask of floats": (TypeError, "mask", "float32", (X, X, X, torch.ones(5, 5))),
+    "a mask of integers": (TypeError, "padding_mask", "int64", (X, X, X, torch.ones(2, 5).long())),
+    "a mask that is a list": (TypeError, "mask", "list", (X, X, X, [True])),
+    "a mask of another length": (
+        ValueError, "mask", "(4, 4)", (X, X, X, torch.ones(4, 4, dtype=torch.bool))
+    ),
+    "a mask that would add dimensions": (
+        ValueError, "mask", "(3, 2, 5, 5)", (X, X, X, torch.ones(3, 2, 5, 5, dtype=torch.bool))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    "function", [attention.scaled_dot_product_attention, attention.tiled_attention]
+)
+def test_wrong_arguments_are_named(function, name):
+    error, named, shown, arguments = WRONG[name]
+    with pytest.raises(error) as caught:
+        function(*arguments)
+    assert named in str(caught.value)
+    assert shown in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "shown"),
+    [
+        ((X[0], X, X), "query", "(5, 32)"),
+        ((X, X[..., :16], X), "key", "(2, 5, 16)"),
+        ((X, X, X[None]), "value", "(1, 2, 5, 32)"),
+        ((X[:1], X, X), "batches", "1, 2 and 2"),
+        ((X, X, X[:, :3]), "value", "(2, 3, 32)"),
+        ((X, X, X, torch.ones(2, 5, dtype=torch.bool)), "mask", "(2, 5)"),
+        ((X, X, X, torch.ones(3, 5, 5, dtype=torch.bool)), "mask", "(3, 5, 5)"),
+        ((X, X, X, torch.ones(2, 3, 5, 5, dtype=torch.bool)), "mask", "(2, 3, 5, 5)"),
+        ((X, X, X, torch.ones(1, 2, 1, 5, 5, dtype=torch.bool)), "mask", "(1, 2, 1, 5, 5)"),
+    ],
+)
+def test_wrong_arguments_of_many_heads_are_named(arguments, named, shown):
+    with pytest.raises(ValueError, match="expected") as caught:
+        OURS(*arguments)
+    assert named in str(caught.value)
+    assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ((X.long(), X, X), TypeError, "query"),
+        ((X, X, None), TypeError, "value"),
+        ((X, X, X, torch.ones(5, 5)), TypeError, "mask"),
+        ((X, X, X, "causal"), TypeError, "mask"),
+    ],
+)
+def test_wrong_types_for_many_heads_are_named(arguments, error, named):
+    with pytest.raises(error, match=named):
+        OURS(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: attention.MultiHeadAttention(32, 5), "num_heads is 5"),
+        (lambda: attention.MultiHeadAttention(0, 1), "d_model is 0"),
+        (lambda: attention.MultiHeadAttention(8, 0), "num_heads is 0"),
+        (lambda: attention.MultiHeadAttention(8, 2, dropout=1.0), "dropout is 1.0"),
+        (lambda: attention.MultiHeadAttention(8, 2, dropout=-0.1), "dropout is -0.1"),
+        (lambda: attention.tiled_attention(X, X, X, tile=0), "tile is 0"),
+        (lambda: attention.causal_mask(-1), "length is -1"),
+        (lambda: attention.padding_mask(torch.ones(5)), r"\(5,\)"),
+        (lambda: attention.padding_mask(torch.tensor([[0.0, -1e9]])), "0 and 1"),
+        (lambda: attention.split_heads(X[0], 4), r"\(5, 32\)"),
+        (lambda: attention.split_heads(X, 5), "num_heads is 5"),
+        (lambda: attention.merge_heads(X), r"\(2, 5, 32\)"),
+        (lambda: attention.masked_softmax(X, torch.ones(9, dtype=torch.bool)), r"\(9,\)"),
+    ],
+)
+def test_wrong_values_are_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_masked_softmax_wants_numbers_that_can_have_a_softmax():
+    with pytest.raises(TypeError, match="scores"):
+        attention.masked_softmax(torch.ones(2, 3).long())

@@ -1,0 +1,259 @@
+"""The recipe: splits without shared films, shortening, freezing, prediction order, command."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction
+
+from helpers import assets, finetuning
+from helpers.finetuning import Recipe
+
+
+def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
+    """Reviews in IMDB's order: label by label, film by film."""
+    half = films * each
+    texts = [f"review of Film{chr(65 + i % 26)}x number {i // each}" for i in range(2 * half)]
+    return DatasetDict(train=Dataset.from_dict({"text": texts, "label": [0] * half + [1] * half}))
+
+
+# --- splits -------------------------------------------------------------------------
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(
+    films=st.integers(60, 150),
+    each=st.integers(1, finetuning.FILM_GAP),
+    stretches=st.integers(1, 4),
+)
+def test_no_film_is_on_two_sides(films: int, each: int, stretches: int) -> None:
+    reviews = imdb_like(films, each)
+    film = np.arange(2 * films * each) // each
+    try:
+        splits = finetuning.split_by_film(reviews, test=120, validation=60, stretches=stretches)
+    except ValueError:
+        assert films * each // stretches < 120 // 2 + 60 // 2 + 3 * finetuning.FILM_GAP + 1
+        return
+    seen = [set(film[splits[name]["position"]]) for name in ("train", "validation", "test")]
+    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+
+
+def test_split_sizes_positions_and_balance() -> None:
+    reviews = imdb_like()
+    splits = finetuning.split_by_film(reviews, test=240, validation=120, stretches=3)
+    assert len(splits["test"]) == 240
+    assert len(splits["validation"]) == 120
+    for part in splits.values():
+        assert abs(np.mean(part["label"]) - 0.5) < 0.01
+        assert list(part["text"]) == [reviews["train"]["text"][p] for p in part["position"]]
+
+
+def test_an_official_test_split_is_used_whole() -> None:
+    reviews = imdb_like()
+    reviews["test"] = reviews["train"].select(range(10))
+    splits = finetuning.split_by_film(reviews, validation=60, stretches=2)
+    assert len(splits["test"]) == 10
+    assert min(splits["test"]["position"]) == len(reviews["train"])
+
+
+def test_shuffled_reviews_are_refused() -> None:
+    shuffled = DatasetDict(train=imdb_like()["train"].shuffle(seed=0))
+    with pytest.raises(ValueError, match="IMDB's own order"):
+        finetuning.split_by_film(shuffled)
+
+
+def test_too_few_reviews_are_refused() -> None:
+    with pytest.raises(ValueError, match="fewer held-out reviews"):
+        finetuning.split_by_film(imdb_like(films=10, each=5))
+
+
+def test_links_join_reviews_that_share_rare_names() -> None:
+    texts = [
+        "A film with Zelda Quux in it.",
+        "Nobody plays like Zelda Quux.",
+        "Only Zelda is here.",
+        "Nothing at all",
+    ]
+    names = finetuning.rare_names(texts)
+    assert finetuning.linked_reviews(names, shared=2).tolist() == [[0, 1]]
+    assert len(finetuning.linked_reviews(names, shared=1)) == 3
+
+
+def test_linked_reviews_leave_train_and_validation_but_never_test() -> None:
+    part = {"text": "t", "label": 0}
+
+    def rows(positions: list[int]) -> Dataset:
+        return Dataset.from_list([part | {"position": p} for p in positions])
+
+    splits = DatasetDict(train=rows([0, 1, 2, 3]), validation=rows([4, 5]), test=rows([6, 7]))
+    links = np.array([[0, 6], [1, 5], [2, 3], [4, 7]])
+    kept = finetuning.drop_linked(splits, links)
+    assert kept["test"]["position"] == [6, 7]
+    assert kept["validation"]["position"] == [5]  # 4 is linked to test
+    assert kept["train"]["position"] == [2, 3]  # 0 is linked to test, 1 to validation
+
+
+# --- text to tokens -----------------------------------------------------------------
+
+
+def test_clean_takes_out_markup_only() -> None:
+    assert finetuning.clean("a<br /><br />b <br/> c<BR>d") == "a b c<BR>d"
+    assert finetuning.clean("1 < 2 and 3 > 2") == "1 < 2 and 3 > 2"
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(ids=st.lists(st.integers(0, 9), max_size=50), length=st.integers(0, 30), data=st.data())
+def test_head_and_tail_keeps_both_ends(ids: list[int], length: int, data: st.DataObject) -> None:
+    head = data.draw(st.integers(0, length))
+    kept = finetuning.head_and_tail(ids, length, head)
+    assert len(kept) == min(len(ids), length)
+    if len(ids) > length:
+        assert kept[:head] == ids[:head]
+        assert kept[head:] == ids[len(ids) - (length - head) :]
+    else:
+        assert kept == ids
+
+
+@pytest.mark.parametrize("head", [-1, 11])
+def test_head_outside_the_length_is_refused(head: int) -> None:
+    with pytest.raises(ValueError, match="head must lie between"):
+        finetuning.head_and_tail([1], 10, head)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(assets.model("encoder"))
+
+
+def test_a_short_review_is_tokenized_as_the_tokenizer_does(tokenizer) -> None:
+    texts = ["A fine film.", "", "Dull!"]
+    ours = finetuning.tokenize(
+        Dataset.from_dict({"text": texts, "label": [1, 1, 0]}),
+        tokenizer,
+        max_length=16,
+        head_share=0.25,
+    )
+    theirs = tokenizer(texts)
+    assert ours["input_ids"] == theirs["input_ids"]
+    assert ours["attention_mask"] == theirs["attention_mask"]
+    assert ours["labels"] == [1, 1, 0]
+
+
+def test_plain_truncation_is_the_special_case_without_a_tail(tokenizer) -> None:
+    text = "one two three four five six seven eight nine ten"
+    ours = finetuning.tokenize(
+        Dataset.from_dict({"text": [text], "label": [0]}), tokenizer, max_length=7, head_share=1.0
+    )
+    assert ours["input_ids"][0] == tokenizer(text, truncation=True, max_length=7)["input_ids"]
+
+
+# --- model --------------------------------------------------------------------------
+
+
+def tiny_classifier() -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=30522, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+            intermediate_size=32, num_labels=2,
+        )
+    )  # fmt: skip
+
+
+def test_freezing_is_what_the_name_says() -> None:
+    model = tiny_classifier()
+    everything = sum(weight.numel() for weight in model.parameters())
+    assert finetuning.choose_trainable(model, "all") == everything
+    embeddings = sum(weight.numel() for weight in model.bert.embeddings.parameters())
+    assert finetuning.choose_trainable(model, "without embeddings") == everything - embeddings
+    finetuning.choose_trainable(model, "upper half")
+    layers = [
+        any(w.requires_grad for w in layer.parameters()) for layer in model.bert.encoder.layer
+    ]
+    assert layers == [False, False, True, True]
+    finetuning.choose_trainable(model, "head")
+    names = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert names == {
+        "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
+    }  # fmt: skip
+
+
+def test_unknown_choice_is_refused() -> None:
+    with pytest.raises(ValueError, match="trainable must be one of"):
+        finetuning.choose_trainable(tiny_classifier(), "some")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"max_length": 2}, "max_length"),
+        ({"read_length": 0}, "read_length"),
+        ({"head_share": 1.5}, "head_share"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"dropout": -0.1}, "dropout"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(wrong: dict, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Recipe(**wrong)
+
+
+# --- training and prediction --------------------------------------------------------
+
+
+def test_accuracy_equals_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(200, 3)), generator.integers(0, 3, 200)
+    ours = finetuning.compute_accuracy(EvalPrediction(logits, labels))
+    assert ours["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(-1)), abs=1e-12)
+
+
+def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) -> None:
+    """Trainer.predict reorders when training groups by length; predict_logits must not."""
+    words = "good bad fine dull long short film plot".split()
+    generator = np.random.default_rng(1)
+    texts = [" ".join(generator.choice(words, size=n)) for n in generator.integers(1, 40, 150)]
+    reviews = finetuning.tokenize(
+        Dataset.from_dict({"text": texts, "label": [0] * len(texts)}),
+        tokenizer,
+        max_length=48,
+        head_share=0.25,
+    )
+    model = tiny_classifier().eval()
+    arguments = finetuning.training_arguments(Recipe(), tmp_path, validate=False, bf16=False)
+    trainer = finetuning.build_trainer(model, tokenizer, arguments)
+    with torch.no_grad():
+        one_by_one = np.stack(
+            [model(torch.tensor([ids])).logits[0].numpy() for ids in reviews["input_ids"]]
+        )
+    np.testing.assert_allclose(finetuning.predict_logits(trainer, reviews), one_by_one, atol=1e-5)
+    assert trainer.args.train_sampling_strategy == "group_by_length"
+
+
+def test_the_command_trains_saves_and_reports(tmp_path) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "helpers.finetuning"]
+    command += ["--train-reviews", "64", "--max-length", "16", "--read-length", "16"]
+    command += ["--max-steps", "2", "--trainable", "head", "--output", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-2000:]
+    measured = json.loads((tmp_path / "metrics.json").read_text())
+    assert measured["test_reviews"] == 3000
+    assert 0.3 < measured["test_accuracy"] < 1
+    assert (tmp_path / "model.safetensors").exists()
+    assert not list(tmp_path.glob("*.bin"))
+
+
+def test_the_command_names_what_is_wrong() -> None:
+    command = [sys.executable, "-m", "helpers.finetuning", "--max-length", "2"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "max_length must be at least 3" in run.stderr
