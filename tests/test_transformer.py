@@ -1,0 +1,729 @@
+"""Our Transformer against PyTorch's and transformers', and against brute force."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from transformers.models.bert.modeling_bert import BertConfig, BertEncoder, BertLayer
+
+from helpers import transformer
+from helpers.attention import causal_mask, padding_mask
+from helpers.transformer import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    FeedForward,
+    LayerNorm,
+    Residual,
+    Transformer,
+    TransformerConfig,
+    label_smoothed_loss,
+    sinusoidal_positions,
+    state_from_bert,
+    state_from_torch,
+    warmup_learning_rate,
+)
+
+property_test = settings(deadline=None, derandomize=True, max_examples=200)
+seeds = st.integers(0, 2**31)
+norms = st.sampled_from(["post", "pre"])
+
+
+@pytest.fixture(autouse=True)
+def _one_seed_and_many_digits():
+    """In double precision a difference of 1e-9 is a mistake, not rounding."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@st.composite
+def configs(draw, **fixed) -> TransformerConfig:
+    heads = draw(st.sampled_from([1, 2, 4]))
+    choices = {
+        "source_vocab_size": draw(st.integers(4, 12)),
+        "target_vocab_size": draw(st.integers(4, 12)),
+        "num_heads": heads,
+        "d_model": 2 * heads * draw(st.integers(1, 3)),
+        "encoder_layers": draw(st.integers(1, 2)),
+        "decoder_layers": draw(st.integers(1, 2)),
+        "d_ff": draw(st.integers(1, 16)),
+        "dropout": 0.0,
+        "max_length": 10,
+        "norm": draw(norms),
+        "activation": draw(st.sampled_from(["relu", "gelu"])),
+    }
+    return TransformerConfig(**(choices | fixed))
+
+
+def make(kind, config: TransformerConfig, seed: int):
+    """A module with random weights everywhere: fresh norms and biases would hide mistakes."""
+    torch.manual_seed(seed)
+    module = kind(config).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return module
+
+
+def random_ids(vocab_size: int, rows: int, columns: int, pad_id: int = 0) -> torch.Tensor:
+    """Ids with padding at the right; every row keeps at least one token."""
+    ids = torch.randint(1, vocab_size, (rows, columns))
+    length = torch.randint(1, columns + 1, (rows, 1))
+    return ids.masked_fill(torch.arange(columns) >= length, pad_id)
+
+
+def random_mask(rows: int, queries: int, keys: int) -> torch.Tensor:
+    """A random mask in which every query may attend to something."""
+    mask = torch.rand(rows, queries, keys) < 0.6
+    first = torch.randint(keys, (rows, queries, 1))
+    return mask | (torch.arange(keys) == first)
+
+
+def torch_stacks(config: TransformerConfig) -> nn.Transformer:
+    reference = nn.Transformer(
+        config.d_model, config.num_heads, config.encoder_layers, config.decoder_layers,
+        config.d_ff, dropout=0.0, activation=config.activation, batch_first=True,
+        norm_first=config.norm == "pre",
+    )  # fmt: skip
+    if config.norm == "post":
+        reference.encoder.norm = reference.decoder.norm = None
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return reference.eval()
+
+
+def for_torch(mask: torch.Tensor, heads: int) -> torch.Tensor:
+    """Ours says may attend, once for all heads; PyTorch's may not, for each head."""
+    return (~mask).repeat_interleave(heads, dim=0)
+
+
+def assert_close(ours, theirs, atol=1e-9, rtol=1e-7):
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
+
+
+# --- positions ----------------------------------------------------------------------
+
+
+@property_test
+@given(length=st.integers(1, 60), half=st.integers(1, 20))
+def test_positions_are_the_papers_formula(length, half):
+    table = sinusoidal_positions(length, 2 * half)
+    assert table.shape == (length, 2 * half)
+    for p, i in itertools.product({0, length // 2, length - 1}, {0, half // 2, half - 1}):
+        angle = p / 10_000 ** (2 * i / (2 * half))
+        assert table[p, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+        assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+@property_test
+@given(half=st.integers(1, 20), shift=st.integers(0, 40))
+def test_dot_products_of_positions_depend_on_the_distance_alone(half, shift):
+    table = sinusoidal_positions(64, 2 * half)
+    products = (table[: 64 - shift] * table[shift:]).sum(-1)
+    assert_close(products, products[:1].expand_as(products))
+
+
+def test_positions_stay_exact_far_out():
+    far = sinusoidal_positions(50_001, 4)[50_000]
+    expected = [math.sin(50_000), math.cos(50_000), math.sin(500), math.cos(500)]
+    assert far.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "d_model", "named"), [(0, 4, "length"), (3, 5, "d_model"), (3, 0, "d_model")]
+)
+def test_impossible_positions_are_refused(length, d_model, named):
+    with pytest.raises(ValueError, match=named):
+        sinusoidal_positions(length, d_model)
+
+
+# --- the parts ----------------------------------------------------------------------
+
+
+@property_test
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=0, max_size=3),
+    d_model=st.integers(2, 20),
+    eps=st.sampled_from([1e-12, 1e-5, 1e-2]),
+    scale=st.sampled_from([1e-3, 1.0, 100.0]),
+    seed=seeds,
+)
+def test_layer_norm_is_pytorchs(shape, d_model, eps, scale, seed):
+    torch.manual_seed(seed)
+    ours, theirs = LayerNorm(d_model, eps), nn.LayerNorm(d_model, eps)
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    x = (scale * torch.randn(*shape, d_model) + 1).requires_grad_()
+    assert_close(ours(x), theirs(x))
+    direction = torch.randn_like(x)
+    (mine,) = torch.autograd.grad((ours(x) * direction).sum(), x)
+    (other,) = torch.autograd.grad((theirs(x) * direction).sum(), x)
+    assert_close(mine, other)
+
+
+def test_layer_norm_of_a_constant_vector_is_finite():
+    assert torch.equal(LayerNorm(4)(torch.full((2, 4), 3.0)), torch.zeros(2, 4))
+
+
+@property_test
+@given(
+    shape=st.lists(st.integers(1, 5), max_size=3),
+    d_model=st.integers(1, 10),
+    d_ff=st.integers(1, 20),
+    activation=st.sampled_from(["relu", "gelu"]),
+    seed=seeds,
+)
+def test_feed_forward_is_pytorchs(shape, d_model, d_ff, activation, seed):
+    torch.manual_seed(seed)
+    ours = FeedForward(d_model, d_ff, activation)
+    bend = nn.ReLU() if activation == "relu" else nn.GELU()
+    theirs = nn.Sequential(nn.Linear(d_model, d_ff), bend, nn.Linear(d_ff, d_model))
+    ours.widen.load_state_dict(theirs[0].state_dict())
+    ours.narrow.load_state_dict(theirs[2].state_dict())
+    x = torch.randn(*shape, d_model)
+    assert_close(ours(x), theirs(x))
+
+
+@property_test
+@given(norm=norms, rows=st.integers(1, 4), positions=st.integers(1, 6), seed=seeds)
+def test_residual_is_the_textbooks(norm, rows, positions, seed):
+    config = TransformerConfig(9, 9, d_model=6, num_heads=1, dropout=0.0, norm=norm)
+    residual = make(Residual, config, seed)
+    sublayer = nn.Linear(6, 6)
+    x = torch.randn(rows, positions, 6)
+    weight, bias = residual.norm.weight, residual.norm.bias
+    if norm == "post":
+        expected = F.layer_norm(x + sublayer(x), (6,), weight, bias)
+    else:
+        expected = x + sublayer(F.layer_norm(x, (6,), weight, bias))
+    assert_close(residual(x, sublayer), expected)
+
+
+def test_dropout_acts_in_training_only():
+    config = TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8, dropout=0.5)
+    layer, x = EncoderLayer(config), torch.randn(2, 3, 8)
+    assert not torch.equal(layer(x), layer(x))
+    layer.eval()
+    assert torch.equal(layer(x), layer(x))
+
+
+# --- equal to PyTorch's stacks ------------------------------------------------------
+
+
+@property_test
+@given(config=configs(), rows=st.integers(1, 3), n=st.integers(1, 6), seed=seeds)
+def test_encoder_is_pytorchs_under_any_mask(config, rows, n, seed):
+    torch.manual_seed(seed)
+    reference = torch_stacks(config).encoder
+    ours = Encoder(config).eval()
+    ours.load_state_dict(state_from_torch(reference))
+    x, mask = torch.randn(rows, n, config.d_model), random_mask(rows, n, n)
+    theirs = reference(x, mask=for_torch(mask, config.num_heads))
+    assert_close(ours(x, mask), theirs)
+    # One layer alone, and the stack as its layers one after the other.
+    first = reference.layers[0](x, src_mask=for_torch(mask, config.num_heads))
+    assert_close(ours.layers[0](x, mask), first)
+
+
+@property_test
+@given(
+    config=configs(), rows=st.integers(1, 3), n=st.integers(1, 5), m=st.integers(1, 5), seed=seeds
+)
+def test_decoder_is_pytorchs_under_any_masks(config, rows, n, m, seed):
+    torch.manual_seed(seed)
+    reference = torch_stacks(config).decoder
+    ours = Decoder(config).eval()
+    ours.load_state_dict(state_from_torch(reference))
+    x, memory = torch.randn(rows, n, config.d_model), torch.randn(rows, m, config.d_model)
+    mask, memory_mask = random_mask(rows, n, n), random_mask(rows, n, m)
+    masks = {
+        "tgt_mask": for_torch(mask, config.num_heads),
+        "memory_mask": for_torch(memory_mask, config.num_heads),
+    }
+    assert_close(ours(x, memory, mask, memory_mask), reference(x, memory, **masks))
+    first = reference.layers[0](x, memory, **masks)
+    assert_close(ours.layers[0](x, memory, mask, memory_mask), first)
+
+
+@property_test
+@given(config=configs(), n=st.integers(1, 6), m=st.integers(1, 6), seed=seeds)
+def test_whole_model_is_pytorchs(config, n, m, seed):
+    """Embeddings, positions, padding, the causal mask and the output, computed apart."""
+    torch.manual_seed(seed)
+    reference = torch_stacks(config)
+    model = Transformer(config).eval()
+    model.encoder.load_state_dict(state_from_torch(reference.encoder))
+    model.decoder.load_state_dict(state_from_torch(reference.decoder))
+    source = random_ids(config.source_vocab_size, 3, n)
+    target = random_ids(config.target_vocab_size, 3, m)
+    table = torch.tensor(
+        [
+            [
+                (math.cos if j % 2 else math.sin)(p / 10_000 ** ((j - j % 2) / config.d_model))
+                for j in range(config.d_model)
+            ]
+            for p in range(max(n, m))
+        ]
+    )
+    root = config.d_model**0.5
+    states = reference(
+        model.source_embedding.weight[source] * root + table[:n],
+        model.target_embedding.weight[target] * root + table[:m],
+        tgt_mask=torch.ones(m, m, dtype=torch.bool).triu(1),
+        src_key_padding_mask=source == 0,
+        memory_key_padding_mask=source == 0,
+        tgt_key_padding_mask=target == 0,
+    )
+    expected = states @ model.output.weight.T
+    assert_close(model(source, target), expected)
+    memory = model.encode(source)
+    assert_close(model.decode(target, memory, source != 0), expected)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_gradients_are_pytorchs(norm):
+    config = TransformerConfig(
+        9, 9, d_model=8, num_heads=2, encoder_layers=2, decoder_layers=2, d_ff=12, norm=norm
+    )
+    reference = torch_stacks(config)
+    encoder, decoder = Encoder(config).eval(), Decoder(config).eval()
+    encoder.load_state_dict(state_from_torch(reference.encoder))
+    decoder.load_state_dict(state_from_torch(reference.decoder))
+    x, y = torch.randn(2, 5, 8, requires_grad=True), torch.randn(2, 4, 8, requires_grad=True)
+    direction = torch.randn(2, 4, 8)
+    ours = (decoder(y, encoder(x), causal_mask(4)) * direction).sum()
+    theirs = (reference(x, y, tgt_mask=~causal_mask(4)) * direction).sum()
+    for mine, other in zip(
+        torch.autograd.grad(ours, (x, y)), torch.autograd.grad(theirs, (x, y)), strict=True
+    ):
+        assert_close(mine, other)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear(2, 2), nn.Transformer(4, 1, 1, 1, 4, batch_first=True)])
+def test_other_modules_are_no_stack_of_pytorch(kind):
+    with pytest.raises(TypeError, match="stack is a"):
+        state_from_torch(kind)
+
+
+# --- equal to BERT ------------------------------------------------------------------
+
+
+@property_test
+@given(
+    heads=st.sampled_from([1, 2, 3]),
+    d_k=st.sampled_from([2, 4]),
+    layers=st.integers(1, 3),
+    rows=st.integers(1, 3),
+    n=st.integers(1, 6),
+    seed=seeds,
+)
+def test_encoder_is_berts(heads, d_k, layers, rows, n, seed):
+    torch.manual_seed(seed)
+    theirs = BertConfig(
+        vocab_size=9, hidden_size=heads * d_k, num_attention_heads=heads, num_hidden_layers=layers,
+        intermediate_size=13, attn_implementation="eager",
+    )  # fmt: skip
+    config = TransformerConfig(
+        9, 9, d_model=heads * d_k, num_heads=heads, encoder_layers=layers, d_ff=13,
+        activation="gelu", norm_eps=theirs.layer_norm_eps,
+    )  # fmt: skip
+    bert = BertEncoder(theirs).eval()
+    for parameter in bert.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    ours = Encoder(config).eval()
+    ours.load_state_dict(state_from_bert(bert))
+    x, mask = torch.randn(rows, n, heads * d_k), padding_mask(random_ids(9, rows, n) != 0)
+    lowest = torch.finfo(x.dtype).min
+    added = torch.zeros(mask.shape).masked_fill(~mask, lowest).unsqueeze(1)
+    assert_close(ours(x, mask), bert(x, added).last_hidden_state)
+    layer: BertLayer = bert.layer[0]
+    first = EncoderLayer(config).eval()
+    first.load_state_dict(state_from_bert(layer))
+    assert_close(first(x, mask), layer(x, added))
+
+
+def test_other_modules_are_no_bert():
+    with pytest.raises(ValueError, match="module is a Linear"):
+        state_from_bert(nn.Linear(2, 2))
+
+
+# --- what the model may and may not see ---------------------------------------------
+
+
+@property_test
+@given(config=configs(), n=st.integers(1, 6), m=st.integers(2, 7), seed=seeds)
+def test_no_position_sees_a_later_id(config, n, m, seed):
+    model = make(Transformer, config, seed)
+    source = torch.randint(1, config.source_vocab_size, (2, n))
+    target = torch.randint(1, config.target_vocab_size, (2, m))
+    cut = int(torch.randint(1, m, ()))
+    changed = target.clone()
+    changed[:, cut:] = torch.randint(1, config.target_vocab_size, (2, m - cut))
+    assert_close(model(source, target)[:, :cut], model(source, changed)[:, :cut])
+    # Without the future at all the beginning is scored in the same way.
+    assert_close(model(source, target)[:, :cut], model(source, target[:, :cut]))
+
+
+@property_test
+@given(config=configs(), n=st.integers(1, 5), extra=st.integers(1, 4), seed=seeds)
+def test_padding_changes_nothing(config, n, extra, seed):
+    model = make(Transformer, config, seed)
+    source = torch.randint(1, config.source_vocab_size, (2, n))
+    target = torch.randint(1, config.target_vocab_size, (2, 4))
+    padded = F.pad(source, (0, extra))
+    assert_close(model.encode(padded)[:, :n], model.encode(source))
+    assert_close(model(padded, target), model(source, target))
+    assert_close(model(source, F.pad(target, (0, extra)))[:, :4], model(source, target))
+
+
+def test_an_explicit_mask_hides_tokens_too():
+    model = make(Transformer, small(), 1)
+    source, target = torch.randint(3, 9, (2, 5)), torch.randint(3, 9, (2, 4))
+    mask = torch.tensor([[True, True, True, False, False]] * 2)
+    assert_close(model(source, target, mask), model(source[:, :3], target))
+
+
+def test_a_source_of_padding_alone_gives_no_nan():
+    model = make(Transformer, small(), 0)
+    logits = model(torch.zeros(2, 3, dtype=torch.long), torch.full((2, 2), 5))
+    assert bool(logits.isfinite().all())
+
+
+def test_without_the_causal_mask_the_future_leaks():
+    model = make(Transformer, small(causal=False), 0)
+    source, target = torch.randint(3, 9, (1, 4)), torch.tensor([[1, 5, 6]])
+    other = torch.tensor([[1, 5, 7]])
+    assert (model(source, target) - model(source, other))[:, 0].abs().max() > 1e-4
+
+
+def test_without_positions_the_order_of_the_source_is_lost():
+    target, source = torch.tensor([[1, 5, 6]]), torch.tensor([[3, 4, 5, 6]])
+    without = make(Transformer, small(positions="none"), 0)
+    assert_close(without(source, target), without(source.flip(1), target))
+    with_them = make(Transformer, small(), 0)
+    assert (with_them(source, target) - with_them(source.flip(1), target)).abs().max() > 1e-3
+
+
+@property_test
+@given(config=configs(), n=st.integers(1, 6), m=st.integers(1, 6), seed=seeds)
+def test_cross_attention_shows_the_weights_that_were_used(config, n, m, seed):
+    model = make(Transformer, config, seed).train()
+    source = random_ids(config.source_vocab_size, 2, n)
+    target = torch.randint(1, config.target_vocab_size, (2, m))
+    weights = model.cross_attention(source, target)
+    assert weights.shape == (2, config.decoder_layers, config.num_heads, m, n)
+    assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    assert not weights.masked_select((source == 0)[:, None, None, None]).any()
+    assert model.training
+    assert not any(layer.cross_attention._forward_hooks for layer in model.decoder.layers)
+    # Recomputed for the first layer from the definition.
+    layer, width = model.decoder.layers[0], config.d_model
+    root, table = width**0.5, sinusoidal_positions(m, width)
+    y = model.target_embedding(target) * root + table
+    y = layer.around_self_attention(y, lambda z: layer.self_attention(z, z, z, causal_mask(m))[0])
+    y = layer.around_cross_attention.norm(y) if config.norm == "pre" else y
+    q = layer.cross_attention.query(y)[..., : width // config.num_heads]
+    k = layer.cross_attention.key(model.encode(source))[..., : width // config.num_heads]
+    scores = q @ k.transpose(1, 2) / (width // config.num_heads) ** 0.5
+    expected = scores.masked_fill((source == 0).unsqueeze(1), -math.inf).softmax(-1)
+    assert_close(weights[:, 0, 0], expected)
+
+
+# --- writing ------------------------------------------------------------------------
+
+
+def all_answers(vocab_size: int, longest: int):
+    """Every answer of at most ``longest`` ids: letters, then end unless the length ran out."""
+    letters = range(3, vocab_size)
+    for n in range(longest):
+        for beginning in itertools.product(letters, repeat=n):
+            yield (*beginning, 2)
+    yield from itertools.product(letters, repeat=longest)
+
+
+def log_p(model: Transformer, source: torch.Tensor, answers: list[tuple[int, ...]]) -> list[float]:
+    """The log-probability of each answer, from one pass with the whole answers given."""
+    target = nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], batch_first=True)
+    inputs = F.pad(target[:, :-1], (1, 0), value=1)
+    logits = model(source.expand(len(answers), -1), inputs)
+    logits[..., [0, 1]] = -math.inf
+    chosen = logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return chosen.masked_fill(target == 0, 0.0).sum(-1).tolist()
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(seed=seeds, penalty=st.sampled_from([0.0, 0.6, 1.5]), longest=st.integers(1, 3))
+def test_beam_search_with_all_beams_finds_the_best_answer(seed, penalty, longest):
+    model = make(Transformer, small(source_vocab_size=6, target_vocab_size=5), seed)
+    with torch.no_grad():
+        model.output.weight.mul_(3)  # so that answers differ clearly
+        source = torch.randint(3, 6, (1, 3))
+        answers = list(all_answers(5, longest))
+        scores = {
+            answer: total / ((5 + len(answer)) / 6) ** penalty
+            for answer, total in zip(answers, log_p(model, source, answers), strict=True)
+        }
+    found = model.generate(source, max_length=longest, num_beams=20, length_penalty=penalty)
+    answer = tuple(i for i in found[0].tolist() if i != 0)
+    assert scores[answer] == pytest.approx(max(scores.values()), abs=1e-4)
+
+
+@property_test
+@given(config=configs(target_vocab_size=6), n=st.integers(1, 5), rows=st.integers(1, 4), seed=seeds)
+def test_greedy_search_takes_the_best_id_at_each_step(config, n, rows, seed):
+    model = make(Transformer, config, seed)
+    source = random_ids(config.source_vocab_size, rows, n)
+    written = model.generate(source, max_length=6)
+    assert written.shape[1] <= 6
+    for row, ids in zip(source, written.tolist(), strict=True):
+        so_far = [1]
+        while len(so_far) <= 6 and so_far[-1] != 2:
+            with torch.no_grad():
+                logits = model(row.unsqueeze(0), torch.tensor([so_far]))[0, -1]
+            logits[[0, 1]] = -math.inf
+            so_far.append(int(logits.argmax()))
+        assert so_far[1:] == ids[: len(so_far) - 1]
+        assert not any(ids[len(so_far) - 1 :])
+
+
+@property_test
+@given(config=configs(target_vocab_size=7), beams=st.integers(1, 5), seed=seeds)
+def test_rows_of_a_batch_do_not_meet(config, beams, seed):
+    """What is written for a source does not depend on the others, nor on padding."""
+    model = make(Transformer, config, seed)
+    source = random_ids(config.source_vocab_size, 3, 5)
+    together = model.generate(source, max_length=5, num_beams=beams)
+    for row, ids in zip(source, together, strict=True):
+        alone = model.generate(row[row != 0].unsqueeze(0), max_length=5, num_beams=beams)[0]
+        assert ids[ids != 0].tolist() == alone[alone != 0].tolist()
+
+
+def test_generate_leaves_the_model_in_training_and_without_gradients():
+    model = make(Transformer, small(dropout=0.5), 0).train()
+    source = torch.randint(3, 9, (2, 4))
+    first, second = (model.generate(source, max_length=5) for _ in range(2))
+    assert torch.equal(first, second)
+    assert model.training
+
+
+def test_a_length_penalty_makes_answers_longer():
+    model = make(Transformer, small(), 0)
+    source = torch.randint(3, 9, (40, 4))
+    lengths = [
+        int((model.generate(source, max_length=8, num_beams=4, length_penalty=a) != 0).sum())
+        for a in (0.0, 3.0)
+    ]
+    assert lengths[0] < lengths[1]
+
+
+# --- the losses and rates -----------------------------------------------------------
+
+
+@property_test
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    classes=st.integers(2, 12),
+    smoothing=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
+    ignored=st.booleans(),
+    seed=seeds,
+)
+def test_label_smoothing_is_pytorchs(shape, classes, smoothing, ignored, seed):
+    torch.manual_seed(seed)
+    logits = (5 * torch.randn(*shape, classes)).requires_grad_()
+    target = torch.randint(0, classes, shape)
+    target.view(-1)[0] = 1  # one position counts in any case
+    ours = label_smoothed_loss(logits, target, smoothing, 0 if ignored else None)
+    theirs = F.cross_entropy(
+        logits.reshape(-1, classes), target.reshape(-1), label_smoothing=smoothing,
+        ignore_index=0 if ignored else -100,
+    )  # fmt: skip
+    assert_close(ours, theirs)
+    assert_close(torch.autograd.grad(ours, logits)[0], torch.autograd.grad(theirs, logits)[0])
+
+
+def test_ignored_ids_may_lie_outside_the_vocabulary():
+    logits, target = torch.randn(3, 4), torch.tensor([1, -100, 2])
+    expected = F.cross_entropy(logits, target, label_smoothing=0.1)
+    assert_close(label_smoothed_loss(logits, target, 0.1, ignore_id=-100), expected)
+
+
+@property_test
+@given(step=st.integers(1, 100_000), d_model=st.integers(1, 2048), warmup=st.integers(1, 10_000))
+def test_learning_rate_rises_then_falls(step, d_model, warmup):
+    rate = warmup_learning_rate(step, d_model, warmup)
+    highest = 1 / math.sqrt(d_model * warmup)
+    expected = highest * (step / warmup if step <= warmup else math.sqrt(warmup / step))
+    assert rate == pytest.approx(expected)
+
+
+# --- the config and the count -------------------------------------------------------
+
+
+def test_base_model_has_the_number_of_parameters_that_was_derived():
+    model = Transformer(TransformerConfig(1000, 1000, share_embeddings=True))
+    assert sum(p.numel() for p in model.parameters()) == 44_138_496 + 1000 * 512
+
+
+def test_shared_embeddings_are_one_matrix():
+    model = Transformer(small(share_embeddings=True))
+    assert model.output.weight is model.source_embedding.weight
+    assert model.target_embedding.weight is model.source_embedding.weight
+
+
+def test_a_fresh_embedding_enters_with_variance_one():
+    model = Transformer(small(d_model=256, source_vocab_size=200))
+    assert float((model.source_embedding.weight.detach() * 16).var()) == pytest.approx(1, abs=0.05)
+
+
+def test_the_state_dict_makes_the_same_model():
+    model = make(Transformer, small(), 3)
+    again = Transformer(model.config).eval()
+    again.load_state_dict(model.state_dict())
+    source, target = torch.randint(3, 9, (2, 4)), torch.randint(3, 9, (2, 3))
+    assert torch.equal(again(source, target), model(source, target))
+
+
+def test_it_learns_to_copy():
+    model = Transformer(small(d_model=32, d_ff=64, num_heads=2, encoder_layers=1, decoder_layers=1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        source = torch.randint(3, 9, (64, 4))
+        target = F.pad(source, (0, 1), value=2)
+        loss = label_smoothed_loss(
+            model(source, F.pad(target[:, :-1], (1, 0), value=1)), target, 0.0
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    source = torch.randint(3, 9, (50, 4))
+    right = model.generate(source, max_length=5) == F.pad(source, (0, 1), value=2)
+    assert right.all(dim=1).float().mean() > 0.9
+
+
+# --- wrong input --------------------------------------------------------------------
+
+
+def small(**choices) -> TransformerConfig:
+    sizes = {"d_model": 8, "num_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "d_ff": 16}
+    vocabulary = {"source_vocab_size": 9, "target_vocab_size": 9}
+    return TransformerConfig(**(vocabulary | sizes | {"dropout": 0.0, "max_length": 8} | choices))
+
+
+@pytest.mark.parametrize(
+    ("choices", "named"),
+    [
+        ({"num_heads": 3}, "num_heads is 3 and does not divide d_model = 8"),
+        ({"num_heads": 0}, "num_heads"),
+        ({"d_model": 7, "num_heads": 7}, "d_model is 7"),
+        ({"d_model": 8.0}, "d_model"),
+        ({"encoder_layers": 0}, "encoder_layers"),
+        ({"d_ff": True}, "d_ff"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"attention_dropout": -0.1}, "attention_dropout"),
+        ({"norm": "middle"}, "norm is 'middle'"),
+        ({"activation": "tanh"}, "activation is 'tanh'"),
+        ({"positions": "learned"}, "positions is 'learned'"),
+        ({"norm_eps": 0.0}, "norm_eps"),
+        ({"end_id": 9}, "end_id is 9"),
+        ({"pad_id": -1}, "pad_id"),
+        ({"begin_id": 2}, "expected three"),
+        ({"share_embeddings": True, "source_vocab_size": 10}, "share_embeddings"),
+    ],
+)
+def test_an_impossible_config_is_refused(choices, named):
+    with pytest.raises(ValueError, match=named):
+        small(**choices)
+
+
+def test_an_odd_width_is_fine_without_positions():
+    model = Transformer(small(d_model=7, num_heads=7, positions="none"))
+    assert model(torch.tensor([[3, 4]]), torch.tensor([[1]])).shape == (1, 1, 9)
+
+
+IDS = torch.full((2, 5), 3)
+MEMORY = torch.zeros(2, 5, 8, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda m: m.encode(IDS[0]), ValueError, r"source has shape \(5,\); expected \(batch"),
+        (lambda m: m.encode(IDS[:, :0]), ValueError, r"source has shape \(2, 0\)"),
+        (lambda m: m.encode(IDS.float()), TypeError, r"source has dtype torch.float32 and shape"),
+        (lambda m: m.encode(IDS.bool()), TypeError, r"source has dtype torch.bool"),
+        (lambda m: m.encode([[3, 4]]), TypeError, "source is a list"),
+        (lambda m: m.encode(IDS + 6), ValueError, r"source of shape \(2, 5\) .* expected 0 to 8"),
+        (lambda m: m.encode(IDS - 4), ValueError, "holds ids from -1"),
+        (lambda m: m.encode(IDS.repeat(1, 2)), ValueError, r"source has shape \(2, 10\).*at most"),
+        (lambda m: m.encode(IDS, IDS), TypeError, "source_mask has dtype torch.int64 and shape"),
+        (lambda m: m.encode(IDS, [True]), TypeError, "source_mask is a list"),
+        (lambda m: m.encode(IDS, IDS[:, :4] > 0), ValueError, r"source_mask has shape \(2, 4\)"),
+        (lambda m: m.encode(IDS, IDS[:1] > 0), ValueError, r"source_mask has shape \(1, 5\)"),
+        (lambda m: m(IDS, IDS[0]), ValueError, r"target has shape \(5,\)"),
+        (lambda m: m(IDS, IDS + 6), ValueError, "target of shape"),
+        (lambda m: m(IDS, IDS.repeat(1, 2)), ValueError, r"target has shape \(2, 10\)"),
+        (lambda m: m(IDS, IDS[:1]), ValueError, r"memory has shape \(2, 5, 8\) .* shape \(1, 5\)"),
+        (lambda m: m.decode(IDS, MEMORY[0], None), ValueError, r"memory has shape \(5, 8\)"),
+        (lambda m: m.decode(IDS, MEMORY[..., :7], None), ValueError, r"memory has shape .*5, 7"),
+        (lambda m: m.decode(IDS, IDS, None), TypeError, "memory has dtype torch.int64"),
+        (lambda m: m.decode(IDS, MEMORY, IDS), TypeError, "source_mask has dtype"),
+        (lambda m: m.decode(IDS, MEMORY, IDS[:, :4] > 0), ValueError, "source_mask has shape"),
+        (lambda m: m.generate(IDS, max_length=9), ValueError, "max_length is 9; expected 1 to 8"),
+        (lambda m: m.generate(IDS, max_length=0), ValueError, "max_length is 0"),
+        (lambda m: m.generate(IDS, num_beams=0), ValueError, "num_beams is 0"),
+        (lambda m: m.generate(IDS[0]), ValueError, r"source has shape \(5,\)"),
+        (lambda m: m.cross_attention(IDS, IDS[0]), ValueError, r"target has shape \(5,\)"),
+        (lambda m: m.encoder(MEMORY[0]), ValueError, r"x has shape \(5, 8\)"),
+        (lambda m: m.encoder(MEMORY, torch.ones(5, 5)), TypeError, "mask has dtype torch.float"),
+        (lambda m: m.encoder(MEMORY, IDS[:, :4] > 0), ValueError, r"mask has shape \(2, 4\)"),
+        (lambda m: m.decoder(MEMORY[0], MEMORY), ValueError, r"x has shape \(5, 8\)"),
+        (lambda m: m.decoder(MEMORY, MEMORY[:1]), ValueError, "memory has shape"),
+        (lambda m: m.encoder.layers[0].feed_forward(MEMORY[..., :3]), ValueError, "x has shape"),
+        (lambda m: LayerNorm(4)(MEMORY), ValueError, r"x has shape \(2, 5, 8\); expected 4"),
+        (lambda m: LayerNorm(8)(IDS), TypeError, "x has dtype torch.int64"),
+        (lambda m: LayerNorm(8)("x"), TypeError, "x is a str"),
+        (lambda m: FeedForward(4, 4, "tanh"), ValueError, "activation is 'tanh'"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS[:, :4]), ValueError, "logits has shape"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS + 5), ValueError, "target of shape"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS, 1.0), ValueError, "smoothing is 1.0"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS.float()), TypeError, "target has dtype"),
+        (lambda m: warmup_learning_rate(0, 512), ValueError, "step is 0"),
+        (lambda m: warmup_learning_rate(1, 512, 0), ValueError, "warmup_steps is 0"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_named(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call(Transformer(small()))
+
+
+def test_a_failed_look_leaves_no_hooks_behind():
+    model = Transformer(small())
+    with pytest.raises(ValueError, match="target"):
+        model.cross_attention(IDS, IDS + 6)
+    assert not any(layer.cross_attention._forward_hooks for layer in model.decoder.layers)
+
+
+def test_the_config_is_a_dataclass_that_can_be_varied():
+    assert dataclasses.replace(small(), norm="pre").norm == "pre"
+    assert transformer.NORMS == ("post", "pre")
+
+
+@property_test
+@given(config=configs(), rows=st.integers(1, 3), n=st.integers(1, 5), seed=seeds)
+def test_layers_keep_the_shape_even_where_nothing_may_be_seen(config, rows, n, seed):
+    layer, block = make(EncoderLayer, config, seed), make(DecoderLayer, config, seed)
+    x, mask = torch.randn(rows, n, config.d_model), torch.rand(rows, n, n) < 0.5
+    for output in (layer(x, mask), block(x, x, mask, mask)):
+        assert output.shape == x.shape
+        assert bool(output.isfinite().all())
