@@ -42,7 +42,8 @@ def test_no_film_is_on_two_sides(films: int, each: int, stretches: int) -> None:
         assert films * each // stretches < 120 // 2 + 60 // 2 + 3 * finetuning.FILM_GAP + 1
         return
     seen = [set(film[splits[name]["position"]]) for name in ("train", "validation", "test")]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    shared = (seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2])
+    assert shared == set()
 
 
 def test_split_sizes_positions_and_balance() -> None:
@@ -181,8 +182,11 @@ def test_freezing_is_what_the_name_says() -> None:
     finetuning.choose_trainable(model, "head")
     names = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert names == {
-        "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
-    }  # fmt: skip
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
 
 
 def test_unknown_choice_is_refused() -> None:
@@ -219,7 +223,7 @@ def test_accuracy_equals_scikit_learn() -> None:
 
 def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) -> None:
     """Trainer.predict reorders when training groups by length; predict_logits must not."""
-    words = "good bad fine dull long short film plot".split()
+    words = ["good", "bad", "fine", "dull", "long", "short", "film", "plot"]
     generator = np.random.default_rng(1)
     texts = [" ".join(generator.choice(words, size=n)) for n in generator.integers(1, 40, 150)]
     reviews = finetuning.tokenize(

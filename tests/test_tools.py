@@ -479,7 +479,8 @@ def addresses(empty):
     (empty / ".github/workflows").mkdir(parents=True)
     mine = repository.shown(empty)
     (empty / ".github/workflows/links.yml").write_text(
-        f"a: {mine.repository}\nb: colab.org/github/{mine.slug}/blob\nc: my-{mine.slug}s\n"
+        f"a: {mine.repository}\nb: colab.org/github/{mine.slug}/blob\n"
+        f"c: my-{mine.slug}\nd: {mine.slug}s\n"
     )
     return empty
 
@@ -509,7 +510,7 @@ def test_one_command_moves_the_repository_everywhere(addresses):
     links = (addresses / ".github/workflows/links.yml").read_text()
     assert links == (
         "a: https://github.com/new-home/book\nb: colab.org/github/new-home/book/blob\n"
-        f"c: my-{before.slug}s\n"
+        f"c: my-{before.slug}\nd: {before.slug}s\n"
     )
     nbformat.validate(nbformat.read(addresses / "notebooks/17-my-idea.ipynb", 4))
     assert yaml.safe_load((addresses / "_config.yml").read_text())["repository"] == {
