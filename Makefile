@@ -58,7 +58,7 @@ lint: setup ## ruff, on code and notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: setup ## let ruff mend what it can; strip outputs from notebooks
-	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout notebooks/*.ipynb
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lock: setup ## resolve pyproject.toml anew into the lock files and environment.yml
 	@$(RUN) -m tools.lock
