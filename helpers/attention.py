@@ -11,6 +11,7 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,12 @@ def scaled_dot_product_attention(
 
     Raises:
         TypeError: an argument is no tensor or has the wrong dtype.
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not fit each other, or ``dropout`` is out of range.
 
     Source: Vaswani et al. 2017, equation 1.
     """
     _require_fitting(query, key, value, mask)
+    _require_share("dropout", dropout)
     d_k = query.shape[-1]
     scores = query @ key.transpose(-2, -1) / math.sqrt(d_k)  # (…, n_queries, n_keys)
     weights = masked_softmax(scores, mask)  # (…, n_queries, n_keys)
@@ -93,6 +95,7 @@ class MultiHeadAttention(nn.Module):
         dropout: share of the attention weights dropped in training, at least 0, below 1.
 
     Raises:
+        TypeError: a size is no integer or ``dropout`` no number.
         ValueError: ``num_heads`` does not divide ``d_model``, one is not positive, or
             ``dropout`` is out of range.
 
@@ -103,8 +106,7 @@ class MultiHeadAttention(nn.Module):
         """Make the four projections with PyTorch's own initialization of ``nn.Linear``."""
         super().__init__()
         _require_heads(d_model, num_heads)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; expected at least 0 and below 1.")
+        _require_share("dropout", dropout)
         self.d_model = d_model
         self.num_heads = num_heads
         self.dropout = dropout
@@ -187,8 +189,10 @@ def split_heads(vectors: Tensor, num_heads: int) -> Tensor:
         ``(batch, num_heads, positions, d_model / num_heads)``, a view where possible.
 
     Raises:
+        TypeError: ``vectors`` is no tensor or ``num_heads`` no integer.
         ValueError: ``vectors`` has another rank or ``num_heads`` does not divide ``d_model``.
     """
+    _require_tensor("vectors", vectors)
     if vectors.ndim != 3:
         raise ValueError(
             f"vectors has shape {tuple(vectors.shape)}; expected (batch, positions, d_model)."
@@ -209,8 +213,10 @@ def merge_heads(vectors: Tensor) -> Tensor:
         ``(batch, positions, heads * d_k)``.
 
     Raises:
+        TypeError: ``vectors`` is no tensor.
         ValueError: ``vectors`` has another rank.
     """
+    _require_tensor("vectors", vectors)
     if vectors.ndim != 4:
         raise ValueError(
             f"vectors has shape {tuple(vectors.shape)}; expected (batch, heads, positions, d_k)."
@@ -233,10 +239,10 @@ def causal_mask(length: int, *, device: torch.device | None = None) -> Tensor:
         Boolean ``(length, length)``, ``True`` on and below the diagonal.
 
     Raises:
-        ValueError: ``length`` is negative.
+        TypeError: ``length`` is no integer.
+        ValueError: ``length`` is negative, or too large for any computer.
     """
-    if length < 0:
-        raise ValueError(f"length is {length}; expected 0 or more.")
+    require_integer("length", length, least=0)
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
@@ -251,8 +257,10 @@ def padding_mask(attention_mask: Tensor) -> Tensor:
         mask by ``&``.
 
     Raises:
+        TypeError: ``attention_mask`` is no tensor.
         ValueError: ``attention_mask`` has another rank or holds other numbers than 0 and 1.
     """
+    _require_tensor("attention_mask", attention_mask)
     if attention_mask.ndim != 2:
         raise ValueError(
             f"attention_mask has shape {tuple(attention_mask.shape)}; expected (batch, n_keys), "
@@ -290,15 +298,14 @@ def tiled_attention(
         The output ``(…, n_queries, d_v)``. There are no weights to return: that is the point.
 
     Raises:
-        TypeError: an argument is no tensor or has the wrong dtype.
+        TypeError: an argument is no tensor or has the wrong dtype, or ``tile`` is no integer.
         ValueError: the shapes do not fit each other, or ``tile`` is below 1.
 
     Source: Milakov and Gimelshein 2018 (https://arxiv.org/abs/1805.02867); Dao et al. 2022,
     FlashAttention, algorithm 1 (https://arxiv.org/abs/2205.14135).
     """
     shape = _require_fitting(query, key, value, mask)
-    if tile < 1:
-        raise ValueError(f"tile is {tile}; expected at least 1 key per tile.")
+    require_integer("tile", tile, least=1)
     # Sums over many tiles need more digits than bfloat16 has.
     precise = torch.promote_types(query.dtype, torch.float32)
     scaled = query.to(precise) / math.sqrt(query.shape[-1])
@@ -387,9 +394,33 @@ def _require_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
         )
 
 
-def _require_floating(name: str, tensor: Tensor) -> None:
+def require_integer(name: str, value: int, *, least: int, most: int = 2**31) -> None:
+    """Say what is wrong unless ``value`` is an integer from ``least`` to ``most``.
+
+    Raises:
+        TypeError: it is no integer; True and 2.0 are none.
+        ValueError: it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}.")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; expected at least {least}, at most {most}.")
+
+
+def _require_share(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; expected a number of at least 0, below 1.")
+    if not 0 <= value < 1:  # false for NaN too
+        raise ValueError(f"{name} is {value}; expected at least 0 and below 1.")
+
+
+def _require_tensor(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}; expected a tensor.")
+
+
+def _require_floating(name: str, tensor: Tensor) -> None:
+    _require_tensor(name, tensor)
     if not tensor.is_floating_point():
         raise TypeError(
             f"{name} has dtype {tensor.dtype} and shape {tuple(tensor.shape)}; expected floating "
@@ -398,10 +429,8 @@ def _require_floating(name: str, tensor: Tensor) -> None:
 
 
 def _require_heads(d_model: int, num_heads: int) -> None:
-    if d_model < 1 or num_heads < 1:
-        raise ValueError(
-            f"d_model is {d_model} and num_heads is {num_heads}; expected both at least 1."
-        )
+    require_integer("d_model", d_model, least=1)
+    require_integer("num_heads", num_heads, least=1)
     if d_model % num_heads:
         raise ValueError(
             f"num_heads is {num_heads} and does not divide d_model = {d_model}; expected a "

@@ -15,9 +15,11 @@ import hashlib
 import html
 import io
 import re
+from numbers import Integral, Real
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
@@ -72,7 +74,21 @@ def new(
     """Return a figure and its axes in the handbook's style; sizes in inches.
 
     Further keywords go to :meth:`matplotlib.figure.Figure.subplots`.
+
+    Raises:
+        TypeError: a number is something else, or a keyword is unknown.
+        ValueError: a number is out of range.
     """
+    for name, number in (("width", width), ("height", height)):
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise TypeError(f"{name} must be a number of inches, got {number!r}")
+        if not 0 < number <= 100:
+            raise ValueError(f"{name} must be above 0 and at most 100 inches, got {number!r}")
+    for name, number in (("rows", rows), ("columns", columns)):
+        if isinstance(number, bool) or not isinstance(number, Integral):
+            raise TypeError(f"{name} must be an integer, got {number!r}")
+        if not 1 <= number <= 100:
+            raise ValueError(f"{name} must lie between 1 and 100, got {number!r}")
     with matplotlib.rc_context(_STYLE):
         # A Figure made without pyplot is not shown twice and is freed with the cell.
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -83,9 +99,27 @@ def new(
 def heatmap(
     axes: Axes, values: Any, *, rows: list[str], columns: list[str], **keywords: Any
 ) -> Any:
-    """Draw a matrix of numbers from 0 to 1 as shades of blue, labelled; return the image."""
+    """Draw a matrix of numbers from 0 to 1 as shades of blue, labelled; return the image.
+
+    Raises:
+        TypeError: ``axes`` are none, or ``values`` no numbers.
+        ValueError: ``values`` are not one row for each label of ``rows`` and one column for each
+            of ``columns``, or not all finite.
+    """
+    if not isinstance(axes, Axes):
+        raise TypeError(f"axes must come from new(), got {type(axes).__name__}")
+    matrix = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"values must be numbers, got {matrix.dtype}")
+    if matrix.shape != (len(rows), len(columns)) or not matrix.size:
+        raise ValueError(
+            f"values have shape {matrix.shape}, but there are {len(rows)} labels for rows and "
+            f"{len(columns)} for columns"
+        )
+    if not np.isfinite(matrix).all():
+        raise ValueError("values must be finite numbers")
     keywords = {"vmin": 0.0, "vmax": 1.0, "cmap": INTENSITY, "aspect": "auto"} | keywords
-    image = axes.imshow(values, **keywords)
+    image = axes.imshow(matrix, **keywords)
     axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(False)
@@ -96,6 +130,7 @@ def show(figure: Figure, alt: str) -> None:
     """Display ``figure``; ``alt`` says in a sentence what it shows, for those who cannot see it.
 
     Raises:
+        TypeError: ``figure`` is no figure or ``alt`` no string.
         ValueError: ``alt`` is too short to say anything.
     """
     from IPython.display import HTML, display
@@ -104,7 +139,16 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def as_svg(figure: Figure, alt: str) -> str:
-    """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page."""
+    """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page.
+
+    Raises:
+        TypeError: ``figure`` is no figure or ``alt`` no string.
+        ValueError: ``alt`` is too short to say anything.
+    """
+    if not isinstance(figure, Figure) or not isinstance(alt, str):
+        raise TypeError(
+            f"expected a Figure and a string, got {type(figure).__name__} and {type(alt).__name__}"
+        )
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
     _remove_white(figure)

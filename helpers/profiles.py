@@ -6,6 +6,11 @@ A notebook never branches on the machine it runs on. It asks for a number::
 
 and the profile answers. The environment variable ``HANDBOOK_PROFILE`` decides;
 without it, ``full`` is chosen where a GPU and the Hugging Face Hub are both at hand.
+
+A *rehearsal* runs the ``full`` profile in minutes, against a Hub with tiny weights and few
+rows. ``HANDBOOK_REHEARSAL`` holds its step limit: no pass over the training data takes more
+steps than that, and a check that says what it ``needs`` of the real thing shows its figure
+without stopping the chapter. ``make rehearsal`` sets the variable; nobody else has to.
 """
 
 from __future__ import annotations
@@ -14,12 +19,14 @@ import functools
 import os
 import urllib.error
 import urllib.request
+from numbers import Integral
 from typing import Literal, TypeVar
 
 Profile = Literal["small", "full"]
 T = TypeVar("T")
 
 VARIABLE = "HANDBOOK_PROFILE"
+REHEARSAL = "HANDBOOK_REHEARSAL"
 NAMES: tuple[Profile, ...] = ("small", "full")
 
 
@@ -49,12 +56,53 @@ def pick(*, small: T, full: T) -> T:
     return {"small": small, "full": full}[current()]
 
 
+def rehearsal() -> int | None:
+    """Return the step limit of a rehearsal, or None if this run is the real thing.
+
+    Raises:
+        ValueError: ``HANDBOOK_REHEARSAL`` is not a whole number above zero, or is set in the
+            ``small`` profile, which has nothing to rehearse.
+    """
+    chosen = os.environ.get(REHEARSAL, "").strip()
+    if not chosen:
+        return None
+    if not chosen.isdecimal() or int(chosen) == 0:
+        raise ValueError(
+            f"{REHEARSAL} is {chosen!r}; expected the number of training steps, 1 or more. "
+            "Unset it for a real run."
+        )
+    if current() != "full":
+        raise ValueError(
+            f"{REHEARSAL} is set, but the profile is {current()!r}: only 'full' is rehearsed. "
+            f"Unset it, or set {VARIABLE}=full."
+        )
+    return int(chosen)
+
+
+def steps(planned: int) -> int:
+    """Return how many steps a pass over the data takes: ``planned``, fewer in a rehearsal.
+
+    Raises:
+        TypeError: ``planned`` is no whole number.
+        ValueError: ``planned`` is negative, or ``HANDBOOK_REHEARSAL`` is not what
+            :func:`rehearsal` expects.
+    """
+    if isinstance(planned, bool) or not isinstance(planned, Integral):
+        raise TypeError(f"planned must be a whole number, got {planned!r}")
+    if planned < 0:
+        raise ValueError(f"planned must be 0 or more, got {planned}")
+    limit = rehearsal()
+    return planned if limit is None else min(planned, limit)
+
+
 @functools.cache
 def _detected() -> Profile:
     # Imported here: asking for a profile by name must not cost the seconds that torch needs.
     import torch
+    from accelerate.utils import parse_flag_from_env
 
-    return "full" if torch.accelerator.is_available() and _hub_is_reachable() else "small"
+    gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    return "full" if gpu and _hub_is_reachable() else "small"
 
 
 def _hub_is_reachable(timeout: float = 2.0) -> bool:

@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.attention import MultiHeadAttention, causal_mask, padding_mask
+from helpers.attention import MultiHeadAttention, causal_mask, padding_mask, require_integer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 NORMS = ("post", "pre")
@@ -54,6 +55,7 @@ class TransformerConfig:
         end_id: last id of every target.
 
     Raises:
+        TypeError: a number or a choice of yes and no is something else.
         ValueError: a choice is out of range or does not fit another; the message names it.
     """
 
@@ -114,6 +116,11 @@ class TransformerConfig:
                 f"d_model is {self.d_model}; expected an even number, because sinusoidal "
                 "positions come in pairs of a sine and a cosine."
             )
+        for name in ("causal", "share_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is {getattr(self, name)!r}; expected True or False.")
+        for name in ("dropout", "attention_dropout", "norm_eps"):
+            _require_number(name, getattr(self, name))
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0, below 1.")
@@ -123,6 +130,7 @@ class TransformerConfig:
     def _require_special_ids(self) -> None:
         ids = {"pad_id": self.pad_id, "begin_id": self.begin_id, "end_id": self.end_id}
         for name, value in ids.items():
+            require_integer(name, value, least=0)
             size = self.target_vocab_size
             if name == "pad_id":
                 size = min(size, self.source_vocab_size)
@@ -140,7 +148,7 @@ class TransformerConfig:
 def sinusoidal_positions(length: int, d_model: int) -> Tensor:
     r"""Return one vector per position, sines and cosines of ``d_model / 2`` frequencies.
 
-    ``PE(p, 2i) = sin(p / 10000^(2i / d_model))`` and ``PE(p, 2i + 1)`` the cosine of the same.
+    ``PE(t, 2i) = sin(t / 10000^(2i / d_model))`` and ``PE(t, 2i + 1)`` the cosine of the same.
 
     Args:
         length: number of positions, at least 1.
@@ -150,12 +158,13 @@ def sinusoidal_positions(length: int, d_model: int) -> Tensor:
         ``(length, d_model)`` in the default floating-point type, every number in [-1, 1].
 
     Raises:
+        TypeError: an argument is no integer.
         ValueError: ``length`` is below 1, or ``d_model`` is odd or below 2.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    if length < 1:
-        raise ValueError(f"length is {length}; expected at least 1 position.")
+    require_integer("length", length, least=1)
+    require_integer("d_model", d_model, least=1)
     if d_model < 2 or d_model % 2:
         raise ValueError(f"d_model is {d_model}; expected an even number of at least 2.")
     # In double precision: at position 5,000 an angle in float32 is already off by 2e-4.
@@ -179,12 +188,20 @@ class LayerNorm(nn.Module):
         d_model: number of features.
         eps: keeps the division finite for a constant vector.
 
+    Raises:
+        TypeError: ``d_model`` is no integer or ``eps`` no number.
+        ValueError: ``d_model`` is below 1 or ``eps`` not above 0.
+
     Source: Ba et al. 2016, section 3 (https://arxiv.org/abs/1607.06450).
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         """Start with scale 1 and shift 0."""
         super().__init__()
+        require_integer("d_model", d_model, least=1)
+        _require_number("eps", eps)
+        if not eps > 0:
+            raise ValueError(f"eps is {eps}; expected a number above 0.")
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
@@ -193,6 +210,7 @@ class LayerNorm(nn.Module):
         """Normalize ``x`` of shape ``(…, d_model)``; the shape stays.
 
         Raises:
+            TypeError: ``x`` is no tensor or not floating point.
             ValueError: the last dimension is not ``d_model``.
         """
         _require_width("x", x, len(self.weight))
@@ -210,15 +228,22 @@ class FeedForward(nn.Module):
         activation: ``"relu"`` or ``"gelu"``.
         dropout: share of the inner numbers dropped in training.
 
+    Raises:
+        TypeError: a width is no integer or ``dropout`` no number.
+        ValueError: an argument is out of range, or ``activation`` is unknown.
+
     Source: Vaswani et al. 2017, equation 2.
     """
 
     def __init__(
         self, d_model: int, d_ff: int, activation: str = "relu", dropout: float = 0.0
     ) -> None:
-        """Make both maps; an unknown activation raises ValueError."""
+        """Make both maps."""
         super().__init__()
-        if activation not in ACTIVATIONS:
+        require_integer("d_model", d_model, least=1)
+        require_integer("d_ff", d_ff, least=1)
+        _require_number("dropout", dropout)
+        if activation not in tuple(ACTIVATIONS):
             raise ValueError(
                 f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}."
             )
@@ -231,6 +256,7 @@ class FeedForward(nn.Module):
         """Map ``x`` of shape ``(…, d_model)``; the shape stays.
 
         Raises:
+            TypeError: ``x`` is no tensor or not floating point.
             ValueError: the last dimension is not ``d_model``.
         """
         _require_width("x", x, self.widen.in_features)
@@ -244,18 +270,28 @@ class Residual(nn.Module):
     After the sum (``"post"``, the paper): ``norm(x + sublayer(x))``. Before the sublayer
     (``"pre"``): ``x + sublayer(norm(x))``, which leaves an unbroken path from end to end.
 
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
+
     Source: Vaswani et al. 2017, section 3.1; Xiong et al. 2020 (https://arxiv.org/abs/2002.04745).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Take width, kind of norm and dropout from ``config``."""
         super().__init__()
+        _require_config(config)
         self.norm = LayerNorm(config.d_model, config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.norm_first = config.norm == "pre"
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Wrap ``sublayer`` around ``x`` of shape ``(batch, positions, d_model)``."""
+        """Wrap ``sublayer`` around ``x`` of shape ``(batch, positions, d_model)``.
+
+        Raises:
+            TypeError: ``x`` is no tensor or ``sublayer`` cannot be called.
+            ValueError: the last dimension is not ``d_model``.
+        """
+        _require_width("x", x, len(self.norm.weight))
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
@@ -268,11 +304,15 @@ class EncoderLayer(nn.Module):
     """Self-attention, then a feed-forward network, each inside a residual.
 
     Without a mask or with a padding mask it is a block of BERT; with a causal mask, of GPT.
+
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Make the parts that ``config`` describes."""
         super().__init__()
+        _require_config(config)
         self.attention = _attention(config)
         self.around_attention = Residual(config)
         self.feed_forward = _feed_forward(config)
@@ -295,11 +335,16 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoder's memory, feed-forward, each inside a residual."""
+    """Self-attention, attention to the encoder's memory, feed-forward, each inside a residual.
+
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Make the parts that ``config`` describes."""
         super().__init__()
+        _require_config(config)
         self.self_attention = _attention(config)
         self.around_self_attention = Residual(config)
         self.cross_attention = _attention(config)
@@ -336,27 +381,41 @@ class DecoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of :class:`EncoderLayer`; with pre-norm, one more norm at the top."""
+    """A stack of :class:`EncoderLayer`; with pre-norm, one more norm at the top.
+
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Make ``config.encoder_layers`` blocks."""
         super().__init__()
+        _require_config(config)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.norm = _final_norm(config)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform ``x`` of shape ``(batch, positions, d_model)``, see :class:`EncoderLayer`."""
+        """Transform ``x`` of shape ``(batch, positions, d_model)``, see :class:`EncoderLayer`.
+
+        Raises:
+            TypeError, ValueError: as :class:`EncoderLayer`.
+        """
         for layer in self.layers:
             x = layer(x, mask)
         return self.norm(x)
 
 
 class Decoder(nn.Module):
-    """A stack of :class:`DecoderLayer`; with pre-norm, one more norm at the top."""
+    """A stack of :class:`DecoderLayer`; with pre-norm, one more norm at the top.
+
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Make ``config.decoder_layers`` blocks."""
         super().__init__()
+        _require_config(config)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.norm = _final_norm(config)
 
@@ -367,7 +426,11 @@ class Decoder(nn.Module):
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Tensor:
-        """Transform ``x`` of shape ``(batch, n_target, d_model)``, see :class:`DecoderLayer`."""
+        """Transform ``x`` of shape ``(batch, n_target, d_model)``, see :class:`DecoderLayer`.
+
+        Raises:
+            TypeError, ValueError: as :class:`DecoderLayer`.
+        """
         for layer in self.layers:
             x = layer(x, memory, mask, memory_mask)
         return self.norm(x)
@@ -392,12 +455,16 @@ def _final_norm(config: TransformerConfig) -> nn.Module:
 class Transformer(nn.Module):
     """Encoder and decoder with embeddings, positions and the output layer.
 
+    Raises:
+        TypeError: ``config`` is no :class:`TransformerConfig`.
+
     Source: Vaswani et al. 2017, section 3 and figure 1.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Make the model with fresh random weights."""
         super().__init__()
+        _require_config(config)
         self.config = config
         self.source_embedding = nn.Embedding(config.source_vocab_size, config.d_model)
         self.target_embedding = nn.Embedding(config.target_vocab_size, config.d_model)
@@ -492,20 +559,21 @@ class Transformer(nn.Module):
             ``end_id`` unless the length ran out, then ``pad_id``.
 
         Raises:
-            TypeError: ``source`` holds no integers.
+            TypeError: ``source`` holds no integers, or an argument is no number.
             ValueError: an argument is out of range or has the wrong shape.
 
         Source: Vaswani et al. 2017, section 6.1 (4 beams, penalty 0.6); Wu et al. 2016,
         equation 14 (https://arxiv.org/abs/1609.08144).
         """
         limit = self.config.max_length if max_length is None else max_length
-        if not 1 <= limit <= self.config.max_length:
+        require_integer("max_length", limit, least=1)
+        if limit > self.config.max_length:
             raise ValueError(
                 f"max_length is {limit}; expected 1 to {self.config.max_length}, the number of "
                 "positions in the config."
             )
-        if num_beams < 1:
-            raise ValueError(f"num_beams is {num_beams}; expected at least 1.")
+        require_integer("num_beams", num_beams, least=1, most=10_000)
+        _require_number("length_penalty", length_penalty)
         with _evaluating(self):
             return self._search(source, limit, num_beams, length_penalty)
 
@@ -649,12 +717,21 @@ def label_smoothed_loss(
         The mean over the positions that count, in nats; NaN if there are none.
 
     Raises:
-        TypeError: ``target`` holds no integers.
+        TypeError: ``logits`` is not floating point, ``target`` holds no integers, or
+            ``smoothing`` is no number.
         ValueError: the shapes do not fit, ``smoothing`` or an id is out of range.
 
     Source: Vaswani et al. 2017, section 5.4; Szegedy et al. 2016, section 7
     (https://arxiv.org/abs/1512.00567).
     """
+    for name, value in (("logits", logits), ("target", target)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}; expected a tensor.")
+    if not logits.is_floating_point():
+        raise TypeError(f"logits has dtype {logits.dtype}; expected floating point.")
+    if ignore_id is not None:
+        require_integer("ignore_id", ignore_id, least=-(2**31))
+    _require_number("smoothing", smoothing)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing is {smoothing}; expected at least 0 and below 1.")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
@@ -682,13 +759,13 @@ def warmup_learning_rate(step: int, d_model: int, warmup_steps: int = 4000) -> f
         warmup_steps: the update at which the rate is highest.
 
     Raises:
+        TypeError: an argument is no integer.
         ValueError: an argument is below 1.
 
     Source: Vaswani et al. 2017, equation 3.
     """
     for name, value in (("step", step), ("d_model", d_model), ("warmup_steps", warmup_steps)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1.")
+        require_integer(name, value, least=1)
     return d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)
 
 
@@ -751,8 +828,15 @@ def state_from_bert(module: nn.Module) -> dict[str, Tensor]:
         module: one block (for :class:`EncoderLayer`) or the stack (for :class:`Encoder`).
 
     Raises:
-        ValueError: ``module`` has weights that a block of BERT does not have.
+        TypeError: ``module`` is no module.
+        ValueError: ``module`` has weights that a block of BERT does not have, or none.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"module is a {type(module).__name__}; expected a BertLayer or BertEncoder."
+        )
+    if not module.state_dict():
+        raise ValueError(f"module is a {type(module).__name__} without weights.")
     state = {}
     for name, tensor in module.state_dict().items():
         name = name.replace("layer.", "layers.", 1) if name.startswith("layer.") else name
@@ -773,6 +857,18 @@ def _renamed(name: str, rules: list[tuple[str, str]] | tuple[tuple[str, str], ..
 
 
 # --- what a wrong input is told -----------------------------------------------------
+
+
+def _require_config(config: TransformerConfig) -> None:
+    if not isinstance(config, TransformerConfig):
+        raise TypeError(f"config is a {type(config).__name__}; expected a TransformerConfig.")
+
+
+def _require_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; expected a number.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; expected a finite number.")
 
 
 def _require_width(name: str, tensor: Tensor, width: int) -> None:
