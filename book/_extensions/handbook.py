@@ -2,7 +2,8 @@
 
 - Points MyST-NB at the cache that belongs to the present ``helpers`` and lock.
 - Re-reads a page when its notebook was executed again or its checks changed.
-- ``{check-ledger}`` and ``{execution-times}`` make pages from ``_build/checks``.
+- ``{check-ledger}`` and ``{execution-times}`` make pages from ``_build/checks``, and each chapter
+  says below its title how long it ran, and when.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _use_our_cache, priority=100)
     app.connect("env-get-outdated", _outdated)
     app.connect("env-updated", _remember)
+    app.connect("doctree-resolved", _say_how_it_ran)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -53,7 +55,8 @@ def _state(env: BuildEnvironment) -> dict[str, str]:
     state = {}
     for path in notebook_cache.notebooks():
         record = notebook_cache.record_of(cache, path)
-        state[f"notebooks/{path.stem}"] = str(record and (record.hashkey, str(record.created)))
+        executed = record and (record.hashkey, str(record.created))
+        state[f"notebooks/{path.stem}"] = str((executed, _run_of(path.stem)))
     checks = json.dumps(_records())
     for name in env.found_docs:
         if "{check-ledger}" in (text := _source(env, name)) or "{execution-times}" in text:
@@ -70,6 +73,36 @@ def _records() -> list[dict[str, Any]]:
     """The check records of the last run, a dictionary for each chapter in reading order."""
     chapters = (notebook_cache.CHECKS / f"{p.stem}.json" for p in notebook_cache.notebooks())
     return [json.loads(path.read_text(encoding="utf-8")) for path in chapters if path.exists()]
+
+
+def _run_of(chapter: str) -> dict[str, Any]:
+    """The run of a chapter as its page shows it; empty if it was not run by our tools."""
+    path = notebook_cache.CHECKS / f"{chapter}.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not records.get("executed") or records.get("execution_seconds") is None:
+        return {}
+    return {
+        "seconds": records["execution_seconds"],
+        "executed": records["executed"],
+        "profile": records.get("profile", ""),
+        "checks": len(records["checks"]),
+    }
+
+
+def _say_how_it_ran(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Put a line below the title of a chapter: how long it ran, when, how many checks held."""
+    title = next(iter(doctree.findall(nodes.title)), None)
+    chapter = name.removeprefix("notebooks/")
+    if chapter == name or title is None or not (run := _run_of(chapter)):
+        return
+    paragraph = nodes.paragraph(classes=["handbook-run"])
+    paragraph += nodes.Text(f"Ran in {run['seconds']:.0f} s on {run['executed'][:10]}")
+    paragraph += nodes.Text(f" ({run['profile']} profile). " if run["profile"] else ". ")
+    uri = app.builder.get_relative_uri(name, "book/ledger") + f"#ledger-{chapter}"
+    words = "1 check" if run["checks"] == 1 else f"{run['checks']} checks"
+    paragraph += nodes.reference("", words, refuri=uri, internal=True)
+    paragraph += nodes.Text(" held.")
+    title.parent.insert(title.parent.index(title) + 1, paragraph)
 
 
 class CheckLedger(SphinxDirective):
@@ -91,7 +124,7 @@ class CheckLedger(SphinxDirective):
             section += nodes.title("", _title_of(records["chapter"]))
             section += _paragraph_about(self.env, records)
             rows = [
-                (check["name"], _value(check["value"]), _bound(check), f"{check['seconds']:.1f}")
+                (_claim(check), _value(check["value"]), _bound(check), f"{check['seconds']:.1f}")
                 for check in records["checks"]
             ]
             section += _table(("Claim", "Figure", "Bound", "Seconds"), rows, (55, 17, 18, 10))
@@ -118,6 +151,11 @@ class ExecutionTimes(SphinxDirective):
         ]
         head = ("Chapter", "Seconds", "Checks", "Profile", "Executed (UTC)")
         return [_table(head, rows, (45, 12, 12, 11, 20))]
+
+
+def _claim(check: dict[str, Any]) -> str:
+    """The claim, with a dagger where a rehearsal of the full profile cannot show it."""
+    return f"{check['name']} †" if check.get("needs") else check["name"]
 
 
 def _title_of(chapter: str) -> str:

@@ -1,0 +1,226 @@
+"""Glossary, bibliography and index: what Sphinx lacks to make them useful for notebooks.
+
+- The Chinese terms of the glossary say what language they are in.
+- The bibliography says in which chapters each paper is cited. Chapters hold plain links.
+- Notebooks cannot hold index entries, so sections get them from the glossary's links and from
+  ``book/index-entries.yml``; ``{subject-index}`` makes the page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from pybtex.database import Entry
+from pybtex.plugin import register_plugin
+from pybtex.richtext import HRef, Text
+from pybtex.style.formatting.unsrt import Style as UnsortedStyle
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.environment.adapters.indexentries import IndexEntries
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tools import glossary, papers  # noqa: E402
+
+INDEX = "book/subject-index"
+BIBLIOGRAPHY = "book/bibliography"
+EXERCISE = r"^\d+[.] "  # the number before an exercise's heading
+
+logger = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register directive, transforms and style with Sphinx and pybtex."""
+    app.add_directive("subject-index", SubjectIndex)
+    app.add_node(index_placeholder)
+    app.add_transform(IndexSections)
+    app.add_transform(TagChinese)
+    app.connect("env-get-outdated", _outdated)
+    app.connect("env-updated", _remember)
+    app.connect("doctree-resolved", _fill_index)
+    register_plugin("pybtex.style.formatting", "handbook", HandbookStyle)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+# --- what must be read again --------------------------------------------------------
+
+
+def _state() -> dict[str, str]:
+    """What the pages depend on besides their source."""
+    cited = {place: sorted(found) for place, found in papers.places().items()}
+    cited["bib"] = [papers.BIBLIOGRAPHY.read_text(encoding="utf-8")]
+    state = {BIBLIOGRAPHY: json.dumps(cited)}
+    for (chapter, anchor), entries in glossary.index_entries().items():
+        name = f"notebooks/{chapter}"
+        state[name] = state.get(name, "") + json.dumps([anchor, entries])
+    return state
+
+
+def _outdated(_app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
+    before = getattr(env, "reference_pages_state", {})
+    changed = {name for name, state in _state().items() if before.get(name) != state}
+    # The index gathers from all pages, so it is made anew each time.
+    return [name for name in {INDEX, *changed} if name in env.found_docs]
+
+
+def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
+    env.reference_pages_state = _state()
+
+
+# --- glossary -----------------------------------------------------------------------
+
+
+class TagChinese(SphinxTransform):
+    """Mark Chinese terms as Chinese, for screen readers, fonts and hyphenation."""
+
+    default_priority = 840
+
+    def apply(self, **_: Any) -> None:
+        """Add the class that becomes ``lang="zh-Hans"`` in HTML."""
+        for term in self.document.findall(nodes.term):
+            if glossary.CHINESE.search(term.astext()):
+                term["classes"].append("language-zh-hans")
+
+
+# --- bibliography -------------------------------------------------------------------
+
+
+class HandbookStyle(UnsortedStyle):
+    """Entries sorted by author, each followed by the chapters that cite it."""
+
+    default_sorting_style = "author_year_title"
+    default_label_style = "alpha"
+
+    def format_entry(self, label: str, entry: Entry, bib_data: Any = None) -> Any:
+        """Format an entry and append where it is cited."""
+        formatted = super().format_entry(label, entry, bib_data)
+        places = papers.cited_in(entry.key)
+        if places:
+            links = [HRef(_address(place), _label(place)) for place in places]
+            formatted.text += Text(" Cited in ", Text(", ").join(links), ".")
+        return formatted
+
+
+def _address(place: str) -> str:
+    """Return the address of a chapter or a helper as seen from the folder ``book``."""
+    if place.startswith("helpers/"):
+        module = place.removeprefix("helpers/").removesuffix(".py").removesuffix("/__init__")
+        return f"api/{module.replace('/', '.')}.html"
+    return f"../notebooks/{place}.html"
+
+
+def _label(place: str) -> str:
+    if place.startswith("helpers/"):
+        return place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"chapter {place[:2]}"
+
+
+# --- index --------------------------------------------------------------------------
+
+
+class IndexSections(SphinxTransform):
+    """Put the index entries of a notebook's sections into its tree."""
+
+    default_priority = 840  # before the index domain collects entries, at 850
+
+    def apply(self, **_: Any) -> None:
+        """Add the entries; warn of an anchor that no section has."""
+        docname = self.env.docname
+        chapter = docname.removeprefix("notebooks/")
+        wanted = {
+            anchor: entries
+            for (name, anchor), entries in glossary.index_entries().items()
+            if name == chapter and docname.startswith("notebooks/")
+        }
+        for section in self.document.findall(nodes.section):
+            entries = wanted.pop(section.get("slug", ""), None)
+            if entries:
+                target = section["ids"][0]
+                marks = [
+                    ("single", entry, target, "", _group(entry)) for entry in dict.fromkeys(entries)
+                ]
+                section.insert(1, addnodes.index(entries=marks))
+        for anchor in wanted:
+            logger.warning(
+                "the index names a section %r that is not there", anchor, location=docname
+            )
+
+
+def _group(entry: str) -> str | None:
+    return glossary.GROUP.removeprefix(" : ") if glossary.CHINESE.search(entry) else None
+
+
+class index_placeholder(nodes.General, nodes.Element):
+    """Where the index will stand once all pages have been read."""
+
+
+class SubjectIndex(SphinxDirective):
+    """All index entries of the book, with the names of the places they lead to."""
+
+    has_content: ClassVar[bool] = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a placeholder."""
+        return [index_placeholder()]
+
+
+def _fill_index(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for placeholder in list(doctree.findall(index_placeholder)):
+        groups = IndexEntries(app.env).create_index(app.builder)
+        sections = []
+        for number, (letter, entries) in enumerate(groups):
+            section = nodes.section(ids=[f"index-{number}"], classes=["handbook-index"])
+            section += nodes.title("", letter)
+            items = nodes.bullet_list()
+            for entry, (targets, subentries, _key) in entries:
+                items += _item(app, docname, entry, targets, subentries)
+            section += items
+            sections.append(section)
+        placeholder.replace_self(sections)
+
+
+def _item(
+    app: Sphinx, docname: str, entry: str, targets: list[Any], subentries: list[Any]
+) -> nodes.list_item:
+    classes = ["language-zh-hans"] if glossary.CHINESE.search(entry) else []
+    paragraph = nodes.paragraph("", "", nodes.inline("", entry, classes=classes))
+    seen: dict[str, str] = {}
+    for _main, uri in targets:
+        seen.setdefault(uri, _place(app, uri))
+    for position, (uri, label) in enumerate(seen.items()):
+        paragraph += nodes.Text(" \N{EN DASH} " if position == 0 else "; ")
+        back = "../" * docname.count("/")
+        paragraph += nodes.reference("", label, refuri=back + uri, internal=True)
+    item = nodes.list_item("", paragraph)
+    if subentries:
+        item += nodes.bullet_list(
+            "", *(_item(app, docname, name, places, []) for name, places in subentries)
+        )
+    return item
+
+
+def _place(app: Sphinx, uri: str) -> str:
+    """Return what to call the target of an entry: a chapter's section, the glossary, a module."""
+    page, _, anchor = uri.partition("#")
+    docname = page.removesuffix(app.builder.out_suffix)
+    if docname.startswith("notebooks/"):
+        number = docname.removeprefix("notebooks/")[:2]
+        for _line, target, heading in app.env.metadata[docname].get("myst_slugs", {}).values():
+            if target == anchor:
+                return f"{number} {re.sub(EXERCISE, '', heading)}"
+        return f"{number} {app.env.titles[docname].astext()}"
+    title = app.env.titles[docname].astext()
+    return title
+
+
+__all__ = ["HandbookStyle", "IndexSections", "SubjectIndex", "TagChinese", "setup"]
