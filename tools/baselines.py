@@ -8,15 +8,17 @@ all make the comparison fail, so that no figure changes without being seen.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from tools.cache import CHECKS, ROOT, notebooks
+from tools.cache import CHECKS, ROOT, notebooks, write
 
 BASELINES = ROOT / "tests" / "baselines"
 KEPT = ("name", "kind", "value", "bound", "drift")
+CHAPTERS = "[0-9][0-9]-*.json"  # beside them lies faults.json, see tools/faults.py
 
 
 def load(folder: Path, chapter: str) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def compare(chapters: list[str]) -> int:
             print(f"DRIFT {chapter}: {line}", file=sys.stderr)
             status = 1
     known = set(chapters)
-    for path in sorted(BASELINES.glob("*.json")):
+    for path in sorted(BASELINES.glob(CHAPTERS)):
         if path.stem not in known:
             print(f"DRIFT {path.stem}: a baseline without a chapter", file=sys.stderr)
             status = 1
@@ -97,7 +99,7 @@ def compare(chapters: list[str]) -> int:
 def refresh(chapters: list[str]) -> int:
     """Write the last run's figures as baselines, showing what changes."""
     BASELINES.mkdir(parents=True, exist_ok=True)
-    for path in BASELINES.glob("*.json"):
+    for path in BASELINES.glob(CHAPTERS):
         if path.stem not in chapters:
             path.unlink()
             print(f"{path.stem}: removed, there is no such chapter")
@@ -111,10 +113,11 @@ def refresh(chapters: list[str]) -> int:
         content = {
             "chapter": chapter,
             "versions": records["versions"],
+            "memory_gib": records.get("memory_gib"),
             "checks": [{key: check[key] for key in KEPT} for check in records["checks"]],
         }
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        (BASELINES / f"{chapter}.json").write_text(text, encoding="utf-8")
+        write(BASELINES / f"{chapter}.json", text)
     return 0
 
 
@@ -123,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.baselines", description=__doc__)
     parser.add_argument("command", choices=["compare", "refresh"])
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
     chapters = [path.stem for path in notebooks()]
     return compare(chapters) if options.command == "compare" else refresh(chapters)
 

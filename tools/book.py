@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tools.cache import ANSI, BUILD, ROOT
+from tools.cache import ANSI, BUILD, ROOT, alone
 
 HTML = BUILD / "html"
 LOG = BUILD / "book.log"
@@ -16,6 +16,11 @@ LOG = BUILD / "book.log"
 
 def build() -> int:
     """Run Jupyter Book and return 0 if it built every page without a warning."""
+    with alone():
+        return _build()
+
+
+def _build() -> int:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)]
     command += ["-n", "-W", "--keep-going", "--path-output", str(ROOT)]
     begin = time.perf_counter()

@@ -13,16 +13,20 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock, Timeout
 from jupyter_cache import get_cache
 from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.cache.main import JupyterCacheBase
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-BUILD = ROOT / "_build"
+# A lane (see tools/lanes.py) builds elsewhere: its figures are not those of the lock.
+BUILD = Path(os.environ.get("HANDBOOK_BUILD") or ROOT / "_build")
 CACHES = BUILD / "cache"
 CHECKS = BUILD / "checks"
 KEEP = 3
@@ -59,8 +63,36 @@ def open_cache() -> JupyterCacheBase:
     os.utime(path)
     by_age = sorted(CACHES.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     for old in by_age[KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old != path:  # a clock that was set back makes all others look younger
+            shutil.rmtree(old, ignore_errors=True)
     return get_cache(path)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other build is at work in this checkout, and keep others waiting meanwhile."""
+    lock = FileLock(CACHES.parent / ".lock")
+    CACHES.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("Another build is at work in this checkout: waiting for it.", file=sys.stderr)
+        sys.stderr.flush()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in one step: whoever reads it sees the old text or the new one."""
+    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def record_of(cache: JupyterCacheBase, notebook: Path) -> NbCacheRecord | None:

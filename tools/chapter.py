@@ -34,11 +34,7 @@ is listed under [execution times](../book/times.md).""",
     ),
     (
         "colab",
-        """# @title Set-up for Colab (does nothing elsewhere)
-import sys
-
-if "google.colab" in sys.modules:
-    %pip install --quiet "huggingface-handbook @ git+«repository»\"""",
+        "«set-up»",
     ),
     (
         "code",
@@ -95,22 +91,32 @@ check_at_most("distance from one at x = 6", 1 - sigma[-1], 0.003, drift=1e-9)"""
         "text",
         """## Check yourself
 
-<details><summary>What is the first question?</summary>
+Choose one answer. The reasons say of every answer why it is right or wrong.
+
+**Question 1.** What is σ(0)?
+
+- **A.** 0, since there is nothing to add up.
+- **B.** One half.
+- **C.** It has no value: one would divide by zero.
+
+<details><summary>Answer to question 1</summary>
+
+- **A. Wrong.** The function of zero is not zero: $e^{-0}$ is 1, so the divisor is 2.
+- **B. Right.** One divided by $1 + e^{-0} = 2$; the first check of this chapter says so.
+- **C. Wrong.** $1 + e^{-x}$ is larger than 1 for every $x$, so it is never zero.
+</details>
+
+<details><summary>What is the first open question?</summary>
 
 The answer, and why.
 </details>
 
-<details><summary>What is the second question?</summary>
+<details><summary>What is the second open question?</summary>
 
 The answer, and why.
 </details>
 
-<details><summary>What is the third question?</summary>
-
-The answer, and why.
-</details>
-
-<details><summary>What is the fourth question?</summary>
+<details><summary>What is the third open question?</summary>
 
 The answer, and why.
 </details>""",
@@ -136,13 +142,13 @@ METADATA: dict[str, dict[str, object]] = {
 }
 
 
-def notebook(name: str, address: str) -> nbformat.NotebookNode:
-    """Return the empty chapter ``name``; ``address`` is that of the repository."""
+def notebook(name: str, set_up: str) -> nbformat.NotebookNode:
+    """Return the empty chapter ``name``; ``set_up`` is the source of its cell for Colab."""
     title = name[3:].replace("-", " ").strip().capitalize()
     cells = []
     for kind, text in TEMPLATE:
         text = text.replace("«title»", title).replace("«name»", name)
-        text = text.replace("«repository»", address)
+        text = text.replace("«set-up»", set_up)
         identity = hashlib.sha256(text.encode()).hexdigest()[:8]
         if kind == "text":
             cells.append(new_markdown_cell(text, id=identity))
@@ -190,7 +196,7 @@ def create(name: str, root: Path = ROOT) -> Path:
     if path.exists():
         raise ValueError(f"{path.relative_to(root)} exists and is not overwritten")
     listed = with_entry(toc.read_text(encoding="utf-8"), name)
-    nbformat.write(notebook(name, repository.wanted(root).repository), path)
+    nbformat.write(notebook(name, repository.set_up_cell(root)), path)
     toc.write_text(listed, encoding="utf-8", newline="\n")
     return path
 

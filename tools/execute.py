@@ -19,7 +19,10 @@ from pathlib import Path
 
 import nbformat
 
+from helpers import memory, profiles
+from helpers.checks import NOT_RECORDED
 from tools import cache as notebook_cache
+from tools.baselines import BASELINES, load
 from tools.cache import ANSI, BUILD, CHECKS, ROOT
 
 THREADS = 2  # a chapter is written and timed for two cores
@@ -33,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // THREADS))
     parser.add_argument("--force", action="store_true", help="execute even what is cached")
     options = parser.parse_args(arguments)
+    if os.environ.get(profiles.REHEARSAL, "").strip():
+        parser.error(f"{profiles.REHEARSAL} is set; a rehearsal makes no book: `make rehearsal`")
     chapters = notebook_cache.notebooks()
     known = [path.stem for path in chapters]
     for name in options.names:
@@ -44,14 +49,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
     """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
+    with notebook_cache.alone():
+        return _execute(chapters, jobs=jobs, force=force)
+
+
+def _execute(chapters: list[Path], *, jobs: int, force: bool) -> int:
     cache = notebook_cache.open_cache()
     stale = [path for path in chapters if force or notebook_cache.record_of(cache, path) is None]
     failures = 0
     if stale:
+        try:
+            require_memory(stale, jobs)
+        except memory.NotEnoughMemory as problem:
+            print(f"error: {problem}", file=sys.stderr)
+            return 1
         print(f"Executing {', '.join(path.stem for path in stale)}", flush=True)
         # Not below _build: nbmake passes over every notebook in there.
         with tempfile.TemporaryDirectory(prefix="handbook-") as scratch:
-            log = _run(stale, Path(scratch), jobs)
+            log = run(stale, Path(scratch), jobs)
             for path in stale:
                 failures += not _keep(cache, path, Path(scratch))
             if failures and " failed" not in log:
@@ -62,7 +77,32 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
     return 0 if complete and not failures else 1
 
 
-def _run(stale: list[Path], scratch: Path, jobs: int) -> str:
+def require_memory(stale: list[Path], jobs: int) -> None:
+    """Refuse to begin chapters that would not fit into memory, going by their last baselines.
+
+    Raises:
+        NotEnoughMemory: the ``jobs`` largest of them together want more than there is.
+    """
+    wanted = {path.stem: load(BASELINES, path.stem).get("memory_gib") or 0.0 for path in stale}
+    largest = sorted(wanted, key=wanted.__getitem__, reverse=True)[:jobs]
+    needed = sum(wanted[name] for name in largest)
+    memory.require(int(needed * memory.GIB), f"executing {', '.join(largest)}")
+
+
+def run(
+    stale: list[Path], scratch: Path, jobs: int, variables: dict[str, str] | None = None
+) -> str:
+    """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
+
+    Args:
+        stale: the notebooks.
+        scratch: an empty folder, not below ``_build``.
+        jobs: how many run at a time.
+        variables: of the environment, on top of the usual ones.
+
+    Returns:
+        What pytest said; :func:`problem_of` tells of each copy whether it passed.
+    """
     for path in stale:
         shutil.copy(path, scratch / path.name)
     environment = os.environ | {
@@ -72,6 +112,7 @@ def _run(stale: list[Path], scratch: Path, jobs: int) -> str:
         "TOKENIZERS_PARALLELISM": "true",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+    environment |= variables or {}
     if environment["HANDBOOK_PROFILE"] == "small":
         # The packaged assets are complete; a chapter that reaches for the Hub is mistaken.
         environment["HF_HUB_OFFLINE"] = "1"
@@ -125,6 +166,8 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
                 trace = ANSI.sub("", "\n".join(output.traceback))
                 error = f"{output.ename}: {ANSI.sub('', output.evalue)}"
                 return f"cell {number} raised {error}\n\n{cell.source}\n\n{trace}"
+            if NOT_RECORDED in output.get("text", ""):
+                return f"cell {number} lost a record: {output.text.strip()}"
         if cell.source.strip() and cell.execution_count is None:
             return f"cell {number} did not finish (killed, out of memory, or over {TIMEOUT} s)"
     return None
@@ -165,7 +208,7 @@ def _restore_checks(cache, chapters: list[Path]) -> None:
             "execution_seconds": record.data.get("execution_seconds"),
             "executed": record.created.replace(microsecond=0).isoformat() + "Z",
         }
-        target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        notebook_cache.write(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _report(cache, chapters: list[Path], stale: list[Path]) -> None:

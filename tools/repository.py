@@ -1,8 +1,9 @@
 """Write the addresses of the repository and of the book to every place that shows them.
 
 ``pyproject.toml`` is the one place where they are set, under ``[project.urls]``. This copies
-them into the notebooks' Colab cells, ``_config.yml``, ``CITATION.cff``, the Markdown files and
-the workflows, and mends a file that names another address.
+them into ``_config.yml``, ``CITATION.cff``, the Markdown files and the workflows, and mends a
+file that names another address. Every notebook gets the same set-up cell for Colab, which is
+defined here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
+from packaging.specifiers import SpecifierSet
+
 from tools.cache import ROOT
 
 GITHUB = "https://github.com/"
@@ -22,7 +26,6 @@ GITHUB = "https://github.com/"
 REPOSITORY_PLACES = {
     "_config.yml": r"(?m)^repository:\n(?:  .*\n)*?  url: (\S+)$",
     "CITATION.cff": r"(?m)^repository-code: (\S+)$",
-    "notebooks/*.ipynb": r"huggingface-handbook @ git\+([^\s\"\\]+)",
 }
 BOOK_PLACES = {
     "_config.yml": r"(?m)^  baseurl: (\S+)$",
@@ -33,6 +36,37 @@ TEXTS = (
     "_config.yml", "CITATION.cff", "README.md", "CONTRIBUTING.md", "book/*.md",
     "notebooks/*.ipynb", ".github/**/*.yml", ".github/**/*.md",
 )  # fmt: skip
+
+# The first code cell of every notebook. Colab's own packages become pip's constraints: pip may
+# add to them and change none, so torch stays, and nothing that is imported needs a restart.
+TITLE = "# @title Set-up for Colab (does nothing elsewhere)"
+SET_UP = (
+    TITLE
+    + """
+import sys
+
+if "google.colab" in sys.modules:
+    import os
+    import subprocess
+
+    advice = "If this is an older runtime: Runtime > Change runtime type > Runtime version: Latest."
+    source = os.environ.get("HANDBOOK_REPOSITORY", "«repository»")
+    assert sys.version_info >= («python»), f"The handbook needs Python «oldest» or newer. {advice}"
+
+    def pip(*arguments, text=""):
+        \"\"\"Run pip and return what it printed.\"\"\"
+        command = [sys.executable, "-m", "pip", *arguments]
+        ran = subprocess.run(command, input=text, capture_output=True, text=True)
+        assert not ran.returncode, f"{ran.stderr}\\nThe handbook was not installed. {advice}"
+        return ran.stdout
+
+    listing = ("list", "--format=freeze", "--exclude=huggingface-handbook")
+    kept = pip(*listing)  # what Colab brings, torch above all, stays as it is
+    print(f"Installing the handbook from {source}", flush=True)
+    pip("install", "--constraint=/dev/stdin", f"huggingface-handbook @ git+{source}", text=kept)
+    added = sorted(set(pip(*listing).split()) - set(kept.split()))
+    print(f"Added to what Colab has: {', '.join(['the handbook', *added])}")"""
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +110,34 @@ def shown(root: Path = ROOT) -> Addresses:
     return Addresses(*found)
 
 
+def set_up_cell(root: Path = ROOT) -> str:
+    """Return the source of the set-up cell, with the address and the oldest Python filled in.
+
+    Raises:
+        ValueError: ``pyproject.toml`` does not say ``requires-python = ">=…"``, or see
+            :func:`wanted`.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = [each for each in SpecifierSet(project["requires-python"]) if each.operator == ">="]
+    if len(bounds) != 1:
+        raise ValueError(f"requires-python must be >=3.x, got {project['requires-python']!r}")
+    oldest = bounds[0].version
+    python = ", ".join(oldest.split("."))
+    cell = SET_UP.replace("«python»", python).replace("«oldest»", oldest)
+    return cell.replace("«repository»", wanted(root).repository)
+
+
+def set_up_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """Return the set-up cell of a notebook, or None if it has none."""
+    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return next((cell for cell in cells if cell.source.startswith(TITLE)), None)
+
+
 def disagreements(root: Path = ROOT) -> list[str]:
-    """Return a line for each place that does not show the address of ``pyproject.toml``."""
+    """Return a line for each place that does not show the address of ``pyproject.toml``.
+
+    A notebook whose set-up cell is missing or another one is such a place too.
+    """
     addresses, found = wanted(root), []
     for places, right in (
         (REPOSITORY_PLACES, addresses.repository),
@@ -90,6 +150,12 @@ def disagreements(root: Path = ROOT) -> list[str]:
                 found += [f"{name} shows {one}, not {right}" for one in matches if one != right]
                 if not matches:
                     found.append(f"{name} does not show {right}")
+    right = set_up_cell(root)
+    for path in sorted(root.glob("notebooks/*.ipynb")):
+        cell = set_up_of(nbformat.read(path, nbformat.NO_CONVERT))
+        if cell is None or cell.source != right:
+            what = "has no" if cell is None else "has another"
+            found.append(f"{path.relative_to(root).as_posix()} {what} set-up cell for Colab")
     return found
 
 
@@ -105,6 +171,8 @@ def rewrite(root: Path = ROOT) -> list[str]:
                     mended = re.sub(
                         pattern, lambda match, right=right: _with_group(match, right), mended
                     )
+        if path.suffix == ".ipynb":
+            mended = _with_set_up(mended, set_up_cell(root))
         if mended != text:
             path.write_text(mended, encoding="utf-8", newline="\n")
             changed.append(path.relative_to(root).as_posix())
@@ -115,6 +183,15 @@ def _replaced(text: str, before: Addresses, after: Addresses) -> str:
     text = text.replace(before.book, after.book)
     # The slug alone stands in links of Colab and Binder too. It must not be part of a longer name.
     return re.sub(rf"(?<![\w.-]){re.escape(before.slug)}(?![\w-])", lambda _: after.slug, text)
+
+
+def _with_set_up(text: str, source: str) -> str:
+    notebook = nbformat.reads(text, nbformat.NO_CONVERT)
+    cell = set_up_of(notebook)
+    if cell is None or cell.source == source:
+        return text
+    cell.source = source
+    return nbformat.writes(notebook) + "\n"
 
 
 def _with_group(match: re.Match[str], replacement: str) -> str:

@@ -1,0 +1,83 @@
+"""Read the glossary and the other entries of the index: what they define, and where they point."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import nbformat
+import yaml
+
+from tools.cache import NOTEBOOKS, ROOT
+
+GLOSSARY = ROOT / "book" / "glossary.md"
+INDEX = ROOT / "book" / "index-entries.yml"
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+# The group of the index in which Chinese terms stand, as Sphinx's glossary wants it.
+GROUP = " : 中文"
+
+
+@dataclass(frozen=True)
+class Term:
+    """An entry: the English and the Chinese names of one thing, and what it is."""
+
+    english: tuple[str, ...]
+    chinese: tuple[str, ...]
+    definition: str
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """The sections that the definition links to: chapter and anchor."""
+        return re.findall(r"\(\.\./notebooks/([\w-]+)\.ipynb#([^)\s]+)\)", self.definition)
+
+
+def terms() -> list[Term]:
+    """Return the entries of the glossary in the order of the page.
+
+    Raises:
+        ValueError: a line is neither a term nor a part of a definition.
+    """
+    text = GLOSSARY.read_text(encoding="utf-8")
+    found = []
+    for block in re.findall(r"(?ms)^```\{glossary\}\n(.*?)^```$", text):
+        for entry in re.split(r"\n\s*\n(?=\S)", block.strip("\n")):
+            lines = entry.splitlines()
+            names = [line for line in lines if not line.startswith("  ")]
+            body = lines[len(names) :]
+            if lines[: len(names)] != names or not names:
+                raise ValueError(f"terms first, then an indented definition: {entry!r}")
+            chinese = tuple(n.removesuffix(GROUP) for n in names if CHINESE.search(n))
+            english = tuple(n for n in names if not CHINESE.search(n))
+            found.append(Term(english, chinese, " ".join(" ".join(body).split())))
+    return found
+
+
+def index_entries() -> dict[tuple[str, str], list[str]]:
+    """Return what the index says of sections of the chapters: the entries of (chapter, anchor).
+
+    Each term of the glossary is an entry at the sections that explain it;
+    ``book/index-entries.yml`` holds the others.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for term in terms():
+        for place in term.places:
+            found.setdefault(place, []).extend([*term.english, *term.chinese])
+    more = yaml.safe_load(INDEX.read_text(encoding="utf-8")) or {}
+    for chapter, sections in more.items():
+        for anchor, entries in sections.items():
+            found.setdefault((chapter, anchor), []).extend(entries)
+    return found
+
+
+def anchors(chapter: str) -> set[str]:
+    """Return the anchors of a chapter's headings, as the book and GitHub make them."""
+    content = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", nbformat.NO_CONVERT)
+    prose = "\n".join(cell.source for cell in content.cells if cell.cell_type == "markdown")
+    headings = re.findall(r"(?m)^#{1,3} (.+)$", prose)
+    return {slug(heading) for heading in headings}
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading: lower case, spaces to hyphens, no punctuation."""
+    plain = re.sub(r"[*_`$]", "", heading.strip())
+    return re.sub(r"[^\w\u4e00-\u9fff\- ]", "", plain.lower().replace(" ", "-"))

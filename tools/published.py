@@ -1,0 +1,82 @@
+"""What lies in the built book: its pages, and those that are worth looking at closely.
+
+The tests in a browser, Lighthouse and the screenshots choose their pages here, by counting, so
+that a new chapter is found without anybody naming it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.cache import BUILD, ROOT
+from tools.serve import HTML
+
+REPORTS = BUILD / "reports"
+LEDGER = "book/ledger"
+REDIRECT = re.compile(r'<meta[^>]+http-equiv="?refresh', re.IGNORECASE)
+FORMULA = re.compile(r'class="(?:katex|math)\b')
+FIGURE = re.compile(r"<figure\b|<img\b(?![^>]*\blogo)")
+
+
+def pages(folder: Path = HTML) -> list[str]:
+    """Return every page of the book as ``folder/name``; templates and redirects are no pages."""
+    found = (path for path in folder.rglob("*.html") if "_static" not in path.parts)
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in found
+        if not REDIRECT.search(path.read_text(encoding="utf-8"))
+    )
+
+
+def reading_order(contents: Path = ROOT / "_toc.yml") -> list[str]:
+    """Return the pages of the table of contents, the cover first."""
+    toc = yaml.safe_load(contents.read_text(encoding="utf-8"))
+    return [
+        toc["root"],
+        *(entry["file"] for part in toc["parts"] for entry in part["chapters"] if "file" in entry),
+    ]
+
+
+def chapters() -> list[str]:
+    """Return the pages of the table of contents that were notebooks."""
+    return [name for name in reading_order() if name.startswith("notebooks/")]
+
+
+def _source(name: str, folder: Path) -> str:
+    source = (folder / f"{name}.html").read_text(encoding="utf-8")
+    return source[source.find("<main") :]
+
+
+def richest(pattern: re.Pattern[str], names: list[str], folder: Path = HTML) -> str:
+    """Return the page of ``names`` whose main part matches ``pattern`` most often."""
+    return max(names, key=lambda name: len(pattern.findall(_source(name, folder))))
+
+
+def heaviest(names: list[str], folder: Path = HTML) -> str:
+    """Return the page of ``names`` whose own HTML is largest when it is compressed."""
+    return max(names, key=lambda name: len(gzip.compress((folder / f"{name}.html").read_bytes())))
+
+
+def fingerprint(folder: Path = HTML) -> str:
+    """Return a hash of every file of the book: a report that names another one is out of date."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def write_report(path: Path, content: Any) -> Path:
+    """Write ``content`` as JSON beside ``path``, then rename it, and return ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return beside.replace(path)
