@@ -20,7 +20,10 @@ pytestmark = pytest.mark.built
 
 HTML = BUILD / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+LISTED = [
+    TOC["root"],
+    *(entry["file"] for part in TOC["parts"] for entry in part["chapters"] if "file" in entry),
+]
 CHAPTERS = [name.removeprefix("notebooks/") for name in LISTED if name.startswith("notebooks/")]
 ASCII = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " "})
 

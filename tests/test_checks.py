@@ -233,6 +233,7 @@ def test_a_record_says_everything(folder, capsys):
     content = recorded(folder)
     assert content["chapter"] == "01-test"
     assert content["profile"] == "small"
+    assert content["rehearsal"] is None
     assert content["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
     assert content["assets"] == checks.assets.used()
     (check,) = content["checks"]
@@ -245,6 +246,8 @@ def test_a_record_says_everything(folder, capsys):
         "bound": 0.88,
         "drift": 0.02,
         "shown": "0.9 of all, at least 0.88 of all",
+        "needs": None,
+        "held": True,
     }
     assert capsys.readouterr().out == "✓ test accuracy: 0.9 of all, at least 0.88 of all\n"
 
@@ -306,3 +309,52 @@ def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
     assert checks.records_folder() == root / "_build" / "checks"
     monkeypatch.setattr(checks, "__file__", str(tmp_path / "site-packages/helpers/checks.py"))
     assert checks.records_folder() == tmp_path / "_build" / "checks"
+
+
+# --- what a check needs ---------------------------------------------------------------
+
+CALLS = {
+    "close": lambda **needs: check_close("wrong", 1.0, 2.0, atol=0.1, **needs),
+    "equal": lambda **needs: check_equal("wrong", 1, 2, **needs),
+    "at least": lambda **needs: check_at_least("wrong", 1.0, 2.0, **needs),
+    "at most": lambda **needs: check_at_most("wrong", 2.0, 1.0, **needs),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@pytest.fixture
+def rehearsing(monkeypatch):
+    monkeypatch.setenv("HANDBOOK_PROFILE", "full")
+    monkeypatch.setenv("HANDBOOK_REHEARSAL", "2")
+
+
+@every_call
+def test_in_a_rehearsal_a_marked_check_shows_records_and_goes_on(rehearsing, folder, capsys, call):
+    call(needs="weights")
+    content = recorded(folder)
+    assert (content["profile"], content["rehearsal"]) == ("full", 2)
+    (check,) = content["checks"]
+    assert (check["held"], check["needs"]) == (False, "weights")
+    shown = capsys.readouterr().out
+    assert shown.startswith("✗ wrong: ")
+    assert shown.endswith("; a rehearsal is without the real weights\n")
+
+
+@every_call
+def test_in_a_rehearsal_an_unmarked_check_stops(rehearsing, folder, call):
+    assert message_of(call).startswith("wrong: ")
+    assert recorded(folder)["checks"] == []
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+@every_call
+def test_outside_a_rehearsal_a_mark_is_ignored(monkeypatch, folder, call, profile):
+    monkeypatch.setenv("HANDBOOK_PROFILE", profile)
+    assert message_of(call, needs="data").startswith("wrong: ")
+    assert recorded(folder)["checks"] == []
+
+
+@every_call
+def test_an_unknown_need_is_refused(rehearsing, call):
+    with pytest.raises(ValueError, match=r"needs must be one of .*'a GPU'"):
+        call(needs="a GPU")

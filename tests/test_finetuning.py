@@ -10,6 +10,8 @@ import torch
 from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import expit
 from sklearn.metrics import accuracy_score
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction
 
@@ -214,6 +216,25 @@ def test_a_recipe_that_cannot_work_is_refused(wrong: dict, named: str) -> None:
 # --- training and prediction --------------------------------------------------------
 
 
+@pytest.mark.parametrize(("told", "on_cpu"), [(None, False), ("false", False), ("true", True)])
+def test_accelerate_decides_whether_a_gpu_is_used(monkeypatch, tmp_path, told, on_cpu) -> None:
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    if told is not None:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", told)
+    asked = {}
+    monkeypatch.setattr(finetuning, "TrainingArguments", lambda **given: asked.update(given))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    finetuning.training_arguments(Recipe(), tmp_path)
+    assert (asked["use_cpu"], asked["dataloader_pin_memory"]) == (on_cpu, not on_cpu)
+
+
+@pytest.mark.parametrize(("limit", "steps"), [("", -1), ("3", 3)])
+def test_a_rehearsal_limits_the_trainer_s_steps(monkeypatch, tmp_path, limit, steps) -> None:
+    monkeypatch.setenv("HANDBOOK_PROFILE", "full")
+    monkeypatch.setenv("HANDBOOK_REHEARSAL", limit)
+    assert finetuning.training_arguments(Recipe(), tmp_path, bf16=False).max_steps == steps
+
+
 def test_accuracy_equals_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(200, 3)), generator.integers(0, 3, 200)
@@ -241,6 +262,50 @@ def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) 
         )
     np.testing.assert_allclose(finetuning.predict_logits(trainer, reviews), one_by_one, atol=1e-5)
     assert trainer.args.train_sampling_strategy == "group_by_length"
+
+
+def test_the_bias_for_two_labels_is_the_root_of_the_slope() -> None:
+    """An independent way to the same number: average probability = share, solved by bisection."""
+    generator = np.random.default_rng(3)
+    logits = generator.normal(size=(400, 2)) * 2
+    labels = (logits[:, 1] - logits[:, 0] + 1.3 + generator.logistic(size=400) > 0).astype(int)
+    root = brentq(lambda b: expit(logits[:, 1] - logits[:, 0] + b).mean() - labels.mean(), -9, 9)
+    bias = finetuning.fit_bias(logits, labels)
+    assert bias[1] - bias[0] == pytest.approx(root, abs=1e-3)
+    assert bias.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_bias_that_was_taken_away_is_found_again() -> None:
+    generator = np.random.default_rng(4)
+    logits = generator.normal(size=(20_000, 3))
+    labels = (logits + generator.gumbel(size=logits.shape)).argmax(-1)  # drawn from the softmax
+    taken = np.array([1.0, -0.5, -0.5])
+    np.testing.assert_allclose(finetuning.fit_bias(logits - taken, labels), taken, atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "said"),
+    [
+        (np.zeros((3, 2)), [0, 1], "one label for each review"),
+        (np.zeros(3), [0, 1, 0], "shape"),
+        (np.full((2, 2), np.nan), [0, 1], "finite"),
+        (np.zeros((2, 2)), [1, 1], "at least one review of each"),
+        (np.zeros((3, 2)), [0, 1, 2], "at least one review of each"),
+    ],
+)
+def test_a_bias_that_cannot_be_fitted_is_refused(logits, labels, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        finetuning.fit_bias(logits, labels)
+
+
+def test_a_bias_added_to_the_model_is_added_to_its_logits() -> None:
+    model, ids = tiny_classifier().eval(), torch.tensor([[2, 5, 7, 3]])
+    with torch.no_grad():
+        before = model(ids).logits
+        finetuning.add_to_bias(model, [-0.25, 0.25])
+        torch.testing.assert_close(model(ids).logits, before + torch.tensor([-0.25, 0.25]))
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        finetuning.add_to_bias(model, [1.0, 2.0, 3.0])
 
 
 def test_the_command_trains_saves_and_reports(tmp_path) -> None:

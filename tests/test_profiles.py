@@ -13,7 +13,8 @@ from helpers import profiles
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.delenv(profiles.VARIABLE, raising=False)
+    for name in (profiles.VARIABLE, profiles.REHEARSAL, "ACCELERATE_USE_CPU"):
+        monkeypatch.delenv(name, raising=False)
     profiles._detected.cache_clear()
     yield
     profiles._detected.cache_clear()
@@ -51,6 +52,13 @@ def test_full_is_chosen_by_itself_only_with_a_gpu_and_the_hub(monkeypatch, gpu, 
     machine(monkeypatch, gpu=gpu, hub=hub)
     assert profiles.current() == expected
     monkeypatch.setenv(profiles.VARIABLE, "   ")  # empty is as good as unset
+    assert profiles.current() == expected
+
+
+@pytest.mark.parametrize(("told", "expected"), [("true", "small"), ("1", "small"), ("0", "full")])
+def test_told_to_use_the_cpu_full_is_not_chosen_by_itself(monkeypatch, told, expected):
+    machine(monkeypatch, gpu=True, hub=True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", told)
     assert profiles.current() == expected
 
 
@@ -106,3 +114,37 @@ def test_offline_mode_asks_nobody(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the Hub"))
     assert profiles._hub_is_reachable() is False
+
+
+# --- rehearsals -----------------------------------------------------------------------
+
+
+def test_a_run_is_the_real_thing_unless_it_is_said_otherwise(monkeypatch):
+    monkeypatch.setenv(profiles.VARIABLE, "full")
+    assert profiles.rehearsal() is None
+    monkeypatch.setenv(profiles.REHEARSAL, " ")
+    assert profiles.rehearsal() is None
+    assert profiles.steps(1_000) == 1_000
+
+
+def test_a_rehearsal_limits_the_steps(monkeypatch):
+    monkeypatch.setenv(profiles.VARIABLE, "full")
+    monkeypatch.setenv(profiles.REHEARSAL, "8")
+    assert profiles.rehearsal() == 8
+    assert [profiles.steps(planned) for planned in (1_000, 8, 3, 0)] == [8, 8, 3, 0]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "2.5", "yes", "²"])
+def test_a_limit_that_is_no_number_of_steps_is_refused(monkeypatch, limit):
+    monkeypatch.setenv(profiles.VARIABLE, "full")
+    monkeypatch.setenv(profiles.REHEARSAL, limit)
+    with pytest.raises(ValueError, match=r"HANDBOOK_REHEARSAL.*1 or more") as raised:
+        profiles.rehearsal()
+    assert repr(limit) in str(raised.value)
+
+
+def test_small_is_not_rehearsed(monkeypatch):
+    monkeypatch.setenv(profiles.VARIABLE, "small")
+    monkeypatch.setenv(profiles.REHEARSAL, "2")
+    with pytest.raises(ValueError, match=r"only 'full' is rehearsed.*HANDBOOK_PROFILE=full"):
+        profiles.rehearsal()

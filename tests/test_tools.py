@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from packaging.requirements import Requirement
 
 from helpers import checks
-from tools import baselines, chapter, execute, lock, repository
+from tools import baselines, chapter, execute, faults, lock, repository, twice
 from tools import cache as notebook_cache
 
 ROOT = notebook_cache.ROOT
@@ -183,7 +183,7 @@ def runs(checkout, monkeypatch):
 
     monkeypatch.setattr(execute, "ROOT", checkout)
     monkeypatch.setattr(execute, "CHECKS", checkout / "_build/checks")
-    monkeypatch.setattr(execute, "_run", run)
+    monkeypatch.setattr(execute, "run", run)
     monkeypatch.setattr(notebook_cache, "NOTEBOOKS", checkout / "notebooks")
     return path, calls
 
@@ -523,9 +523,9 @@ def test_one_command_moves_the_repository_everywhere(addresses):
 def test_a_notebook_that_names_another_repository_is_found_and_mended(addresses):
     path = addresses / "notebooks/17-my-idea.ipynb"
     right = path.read_text(encoding="utf-8")
-    path.write_text(right.replace("git+https://github.com/", "git+https://github.com/someone-"))
+    path.write_text(right.replace('\\"https://github.com/', '\\"https://github.com/someone-'))
     (line,) = repository.disagreements(addresses)
-    assert line.startswith("notebooks/17-my-idea.ipynb shows https://github.com/someone-")
+    assert line == "notebooks/17-my-idea.ipynb has another set-up cell for Colab"
     assert repository.rewrite(addresses) == ["notebooks/17-my-idea.ipynb"]
     assert path.read_text(encoding="utf-8") == right
 
@@ -536,3 +536,72 @@ def test_an_address_that_is_none_is_refused(addresses, bad):
     project.write_text(project.read_text().replace(repository.wanted(ROOT).repository, bad))
     with pytest.raises(ValueError, match="Repository must be"):
         repository.rewrite(addresses)
+
+
+# --- the same figures twice ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ([check()], None),
+        ([check(value=0.9000000000000001)], "accuracy: 0.9, then 0.9000000000000001"),
+        ([check(value="0.9")], 'accuracy: 0.9, then "0.9"'),
+        ([], "accuracy: recorded in one run only"),
+        ([check(), check("loss")], "loss: recorded in one run only"),
+    ],
+)
+def test_a_second_run_must_give_the_same_figures_to_the_last_digit(second, said):
+    found = twice.differences([check()], second)
+    assert len(found) == (said is not None)
+    assert not found or said in found[0]
+
+
+def test_a_figure_that_says_why_it_varies_may_vary():
+    first = check(varies="timing")
+    assert twice.differences([first], [check(value=7.5, varies="timing")]) == []
+
+
+def test_a_second_run_is_executed_outside_the_cache_and_compared(runs, monkeypatch, capsys):
+    path, calls = runs
+    monkeypatch.setattr(twice, "CHECKS", execute.CHECKS)
+    assert execute.execute([path], jobs=1) == 0
+    assert twice.twice([path]) == 0
+    assert "01-new: 1 figures, 0 differ" in capsys.readouterr().out
+    assert len(calls) == 2
+    records = execute.CHECKS / "01-new.json"
+    records.write_text(records.read_text().replace("0.9,", "0.91,"))
+    assert twice.twice([path]) == 1
+    assert "DIFFERS 01-new: accuracy: 0.91, then 0.9" in capsys.readouterr().err
+
+
+# --- faults -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_faults(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(faults, "BASELINE", tmp_path / "faults.json")
+
+
+def test_faults_are_recorded_kept_and_compared(no_faults, capsys):
+    faults.record("Killed", "kill it", "It lives.", cases=3)
+    faults.skip("Two at once", "both", "there is one only")
+    assert faults.compare() == 1
+    assert "DRIFT faults: kill it: new or changed" in capsys.readouterr().err
+    assert faults.refresh() == 0
+    capsys.readouterr()
+    assert faults.compare() == 0
+    assert "both: not tried here, there is one only" in capsys.readouterr().out
+    assert [one["fault"] for one in faults.load()] == ["kill it"]
+    faults.record("Killed", "kill it", "It lives.", cases=2)
+    assert faults.compare() == 1
+    assert "kill it: tried 2 times, was 3" in capsys.readouterr().err
+    faults.record("Killed", "kill it", "It died.", cases=3)
+    assert faults.compare() == 1
+    faults.main(["clear"])
+    assert faults.compare() == 1
+    assert "kill it: no longer tried" in capsys.readouterr().err
+    assert faults.load()[0]["happened"] == "It lives."  # the book is built all the same
+    with pytest.raises(ValueError, match="area is 'Elsewhere'"):
+        faults.record("Elsewhere", "x", "y")

@@ -1,0 +1,290 @@
+// What the gates ask a page, as functions of one object. gates.py evaluates this file in the
+// page and calls one of them. Each answers with plain values; none needs the page's own scripts.
+(() => {
+  const CODE = "code, pre, script, style, noscript, textarea, template";
+  const TYPESET = ".katex, mjx-container, math";
+  const BLOCK =
+    "p, li, td, th, dd, dt, h1, h2, h3, h4, h5, h6, figcaption, summary, caption, blockquote, div, section, body";
+  const RAW = [
+    /\\[()[\]]/,
+    /\$\$/,
+    /\\(?:begin|end|frac|sqrt|text|tag|math[a-z]+|operatorname)\s*\{/,
+    /\\(?:sum|prod|cdot|alpha|beta|gamma|epsilon|theta|lambda|sigma|tau|infty|softmax)\b/,
+    // Pandoc's rule for a formula between dollars, so that "$5 and $6" is money.
+    /\$(?=\S)[^$\n]{0,120}?\S\$(?!\d)/,
+  ];
+
+  const isShown = (element) => element.checkVisibility({ visibilityProperty: true });
+  const clip = (text, length = 60) => text.replace(/\s+/g, " ").trim().slice(0, length);
+  const isEmpty = (box) => box.width < 1 || box.height < 1;
+
+  function name(element) {
+    const id = element.id ? `#${element.id}` : "";
+    const classes = [...element.classList].map((each) => `.${each}`).join("");
+    const label = element.getAttribute("aria-label") || element.getAttribute("title");
+    return `<${element.localName}${id}${classes}> ${clip(label || element.textContent || "")}`;
+  }
+
+  function outermost(selector) {
+    return [...document.querySelectorAll(selector)].filter(
+      (element) => !element.parentElement.closest(selector),
+    );
+  }
+
+  function textBlocks() {
+    const blocks = new Map();
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const parent = walker.currentNode.parentElement;
+      if (parent.closest(`${CODE}, ${TYPESET}, svg`) || !isShown(parent)) continue;
+      const block = parent.closest(BLOCK);
+      blocks.set(block, (blocks.get(block) || "") + walker.currentNode.data);
+    }
+    return blocks;
+  }
+
+  function formulas() {
+    const faults = [];
+    for (const [block, text] of textBlocks()) {
+      const found = RAW.map((pattern) => text.match(pattern)).find(Boolean);
+      if (found) faults.push(`raw formula ${found[0].slice(0, 80)} in ${name(block)}`);
+    }
+    for (const element of document.querySelectorAll(".math")) {
+      if (element.closest(CODE) || element.querySelector(".math")) continue;
+      if (!element.matches(TYPESET) && !element.querySelector(TYPESET) && isShown(element)) {
+        faults.push(`formula left as it was: ${name(element)}`);
+      }
+    }
+    for (const element of document.querySelectorAll(
+      ".katex-error, mjx-merror, merror, [data-mjx-error]",
+    )) {
+      faults.push(`formula with an error: ${name(element)} ${element.getAttribute("title") || ""}`);
+    }
+    const typeset = outermost(TYPESET).filter((element) => isShown(element.parentElement));
+    for (const element of typeset) {
+      const drawn = element.querySelector(".katex-html") || element;
+      if (isEmpty(drawn.getBoundingClientRect())) faults.push(`formula of no size: ${name(element)}`);
+    }
+    for (const font of document.fonts) {
+      if (font.status === "error") faults.push(`font not loaded: ${font.family}`);
+    }
+    return { count: typeset.length, faults };
+  }
+
+  // Images and drawings that say something: not the icons of links and buttons.
+  function pictures() {
+    return [...document.querySelectorAll("img, svg, canvas, video, object, embed")].filter(
+      (element) =>
+        !element.parentElement.closest("svg") &&
+        !element.closest("[aria-hidden=true]") &&
+        !element.closest(`button, .dropdown-menu, ${TYPESET}`) &&
+        !(element.localName === "svg" && element.closest("a")),
+    );
+  }
+
+  function figures() {
+    const faults = [];
+    const all = pictures();
+    for (const element of all) {
+      const isOfOtherTheme = element.closest(".only-light, .only-dark") && !isShown(element);
+      if (isOfOtherTheme) continue;
+      if (element.localName === "img" && !(element.complete && element.naturalWidth > 0)) {
+        faults.push(`image not loaded: ${element.getAttribute("src")}`);
+      } else if (!isShown(element) || isEmpty(element.getBoundingClientRect())) {
+        faults.push(`picture that cannot be seen: ${name(element)}`);
+      } else if (element.localName === "svg") {
+        const drawn = element.getBBox();
+        if (drawn.width < 1 && drawn.height < 1) faults.push(`empty drawing: ${name(element)}`);
+      }
+      for (const use of element.querySelectorAll("use")) {
+        const target = use.getAttribute("href") || use.getAttribute("xlink:href") || "";
+        if (target.startsWith("#") && !document.getElementById(target.slice(1))) {
+          faults.push(`drawing that lacks its part ${target}: ${name(element)}`);
+        }
+      }
+    }
+    const inContent = all.filter((element) => element.closest("main, article"));
+    return { count: inContent.length, faults };
+  }
+
+  // The colours of every drawing in the content: what is painted in the text's colour must change
+  // with the theme.
+  function colours() {
+    return pictures()
+      .filter((element) => element.localName === "svg" && element.closest("main, article"))
+      .map((element) => {
+        const painted = new Set();
+        for (const part of element.querySelectorAll("*")) {
+          const style = getComputedStyle(part);
+          painted.add(style.fill).add(style.stroke);
+        }
+        return { name: name(element), painted: [...painted].sort() };
+      });
+  }
+
+  // What sticks out of a page so that it scrolls sideways, the deepest elements only.
+  function width(limit) {
+    const root = document.documentElement;
+    const widest = Math.max(root.scrollWidth, document.body.scrollWidth);
+    const culprits = [];
+    if (widest > limit) {
+      const isHeld = (element) => {
+        for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+          if (getComputedStyle(each).overflowX !== "visible") return true;
+        }
+        return false;
+      };
+      // How far an element or the text in it goes. What is fixed grows with the page, so it is
+      // no culprit.
+      const reach = (element) => {
+        const { position, overflowX } = getComputedStyle(element);
+        const { left, right } = element.getBoundingClientRect();
+        if (position === "fixed") return 0;
+        return overflowX === "visible" ? Math.max(right, left + element.scrollWidth) : right;
+      };
+      const out = [...document.body.querySelectorAll("*")].filter(
+        (element) =>
+          isShown(element) && reach(element) > limit + 1 && !isHeld(element),
+      );
+      const deepest = out.filter((element) => !out.some((other) => other !== element && element.contains(other)));
+      culprits.push(
+        ...deepest.map((element) => `${Math.round(reach(element))} px: ${name(element)}`),
+      );
+    }
+    return { width: widest, culprits: culprits.slice(0, 8) };
+  }
+
+  // Pictures, tables, formulas and code of which a part can never be seen: an element around
+  // them cuts them off, and nothing in between scrolls.
+  function cut() {
+    const faults = [];
+    const wide = document.querySelectorAll("main table, main pre");
+    for (const element of [...pictures(), ...wide, ...outermost(TYPESET)]) {
+      if (!isShown(element)) continue;
+      const { left, right, width } = element.getBoundingClientRect();
+      if (width < 2) continue;
+      for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+        const { overflowX } = getComputedStyle(each);
+        if (["auto", "scroll"].includes(overflowX)) break;
+        const box = each.getBoundingClientRect();
+        const isCut = right > box.right + 2 || left < box.left - 2;
+        if (["hidden", "clip"].includes(overflowX) && isCut) {
+          faults.push(`${Math.round(right - box.right)} px cut off by ${each.localName}: ${name(element)}`);
+          break;
+        }
+      }
+    }
+    return faults;
+  }
+
+  function openDetails() {
+    const closed = document.querySelectorAll("details:not([open])");
+    closed.forEach((element) => (element.open = true));
+    return closed.length;
+  }
+
+  // What waits until it is scrolled into sight gets its chance, as with a reader.
+  async function scrollThrough() {
+    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight) {
+      scrollTo({ top, behavior: "instant" });
+      await frame();
+    }
+    scrollTo({ top: 0, behavior: "instant" });
+    await frame();
+    const images = [...document.images].filter((image) => !image.complete);
+    await Promise.all(
+      images.map((image) => new Promise((done) => (image.onload = image.onerror = done))),
+    );
+    await document.fonts.ready;
+  }
+
+  // Lay out the whole page at once. Parts out of sight may be left out of the layout
+  // (content-visibility); nobody sees them without, so they are asked about as they are in sight.
+  function layOut() {
+    const style = document.createElement("style");
+    style.textContent = "* { content-visibility: visible !important; }";
+    document.head.append(style);
+  }
+
+  // --- the keyboard ----------------------------------------------------------------------------
+
+  const FOCUSABLE =
+    "a[href], button:not(:disabled), input:not([type=hidden]):not(:disabled), select, textarea, " +
+    "details > summary:first-of-type, iframe, [tabindex]:not([tabindex^='-'])";
+
+  function look(element) {
+    const style = getComputedStyle(element);
+    const outline = style.outlineStyle === "none" ? "none" : `${style.outlineStyle} ${style.outlineWidth}`;
+    return [
+      outline,
+      style.boxShadow,
+      style.backgroundColor,
+      style.borderTopColor + style.borderTopWidth,
+      style.textDecorationLine + style.textDecorationThickness,
+    ];
+  }
+
+  // The element and what stands closely around it: a label or a list entry may carry the sign.
+  const looks = (element) => [look(element), element.parentElement ? look(element.parentElement) : []];
+
+  function watchKeyboard() {
+    const still = document.createElement("style");
+    still.textContent = "*, *::before, *::after { transition: none !important; animation: none !important; }";
+    document.head.append(still);
+    const wanted = [...document.querySelectorAll(FOCUSABLE)].filter(
+      (element) =>
+        isShown(element) &&
+        !element.closest("[inert]") &&
+        element.tabIndex >= 0 &&
+        !(element.type === "radio" && !element.checked),
+    );
+    const before = new Map(wanted.map((element) => [element, JSON.stringify(looks(element))]));
+    const state = { wanted, before, reached: new Set(), order: [], faults: new Set() };
+    window.handbookKeyboard = state;
+    document.addEventListener("focusin", ({ target }) => {
+      if (state.reached.has(target)) return;
+      state.reached.add(target);
+      state.order.push(target);
+      const box = target.getBoundingClientRect();
+      if (!isShown(target) || isEmpty(box)) state.faults.add(`focus on something unseen: ${name(target)}`);
+      else if (box.bottom < 0 || box.top > innerHeight || box.right < 0 || box.left > innerWidth) {
+        state.faults.add(`focus outside the window: ${name(target)}`);
+      } else if (before.has(target) && before.get(target) === JSON.stringify(looks(target))) {
+        state.faults.add(`focus does not show: ${name(target)}`);
+      }
+    });
+    return wanted.length;
+  }
+
+  function keyboard() {
+    const { wanted, reached, order, faults } = window.handbookKeyboard;
+    const missed = wanted.filter((element) => !reached.has(element) && isShown(element));
+    return {
+      reached: reached.size,
+      first: order.length ? name(order[0]) : "",
+      missed: missed.map(name),
+      faults: [...faults],
+    };
+  }
+
+  function hasFocus() {
+    return document.activeElement !== document.body && document.activeElement !== null;
+  }
+
+  // Where the skip link led: nothing, or what has the focus outside the main part.
+  function landed() {
+    const main = document.querySelector("main, [role=main]");
+    if (!main) return "nothing: the page has no main part";
+    const isInside = main.contains(document.activeElement);
+    return isInside || !main.querySelector(FOCUSABLE) ? "" : name(document.activeElement);
+  }
+
+  return {
+    name, landed, formulas, figures, colours, width, cut, openDetails, scrollThrough, layOut, watchKeyboard, keyboard,
+    hasFocus,
+    text: () => clip([...textBlocks().values()].join(" "), 1e6),
+    ink: () => getComputedStyle(document.querySelector("main p, p") || document.body).color,
+    shown: (selector) => [...document.querySelectorAll(selector)].filter(isShown).length,
+  };
+})()

