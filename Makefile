@@ -13,10 +13,15 @@ JOBS   ?=
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 STAMP := $(VENV)/.installed
+BROWSER := tests/browser
+# npm writes this file when all packages are in place.
+PACKAGES := $(BROWSER)/node_modules/.package-lock.json
 EXECUTE := $(RUN) -m tools.execute $(if $(JOBS),--jobs $(JOBS))
+# The unit tests: what needs no built book and no environment of its own.
+UNIT := not built and not rehearsal and not colab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets book test unit lab serve clean baselines chapter lock lint format repository
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,24 +30,67 @@ book: assets ## execute the chapters and build the HTML book
 	@$(EXECUTE)
 	@$(RUN) -m tools.book
 
-test: assets ## run everything: unit tests, every notebook, the built book, the baselines
+test: assets packages ## run everything: unit tests, a rehearsal of full, every notebook, the book
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
-	@$(RUN) -m pytest -q -m "not built"
+	@$(RUN) -m tools.faults clear
+	@$(RUN) -m pytest -q -m "$(UNIT)"
+	@$(RUN) -m tools.faults compare
+	@$(RUN) -m pytest -q -m rehearsal
 	@$(EXECUTE)
 	@$(RUN) -m tools.book
 	@$(RUN) -m tools.baselines compare
+	@$(RUN) -m tools.lighthouse
 	@$(RUN) -m pytest -q -m built
 
 unit: setup ## run the unit tests only
-	@$(RUN) -m pytest -q -m "not built"
+	@$(RUN) -m pytest -q -m "$(UNIT)"
+
+rehearsal: assets ## run the full profile against a small Hub on this machine
+	@$(RUN) -m pytest -q -m rehearsal --durations=5
+
+offline: assets ## run all tests without any network but loopback
+	@.ci/offline $(MAKE) --no-print-directory test
+
+twice: assets ## execute every notebook a second time and compare all figures to the last digit
+	@$(EXECUTE)
+	@$(RUN) -m tools.twice $(NAME)
+
+faults: assets ## try every fault, then refresh the table of faults and show the difference
+	@$(RUN) -m tools.faults clear
+	@$(RUN) -m pytest -q -m faults
+	@$(RUN) -m tools.faults refresh
+
+audit: setup ## ask PyPI whether a locked version has a known vulnerability (needs the network)
+	@$(RUN) -m tools.audit
+
+colab: assets ## run each notebook's set-up, and the quickest notebook, as alone in Colab
+	@$(RUN) -m pytest -q -m colab tests/test_colab.py
+
+colab-all: assets ## run every notebook, whole, as alone in Colab
+	@COLAB=all $(RUN) -m pytest -q -m colab tests/test_colab.py
+
+newest: assets ## run tests and chapters on the newest versions; report which checks moved
+	@$(RUN) -m tools.lanes newest --unit "$(UNIT)"
+
+oldest: assets ## the same on the oldest versions that pyproject.toml admits
+	@$(RUN) -m tools.lanes oldest --unit "$(UNIT)"
 
 lab: assets ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
 serve: book ## build the book and serve it on localhost
-	@echo "http://localhost:$(PORT)/"; $(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	@$(RUN) -m tools.serve --port $(PORT)
+
+reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
+	@$(RUN) -m tools.lighthouse
+	@$(RUN) -m pytest -q tests/test_pages.py tests/test_reports.py
+
+screenshots: book ## photograph four pages, light and dark, desktop and phone
+	@$(RUN) -m tools.screenshots
 
 setup: $(STAMP) ## install the pinned packages into .venv
+
+packages: $(PACKAGES) ## fetch axe and Lighthouse with npm, for the tests in a browser
 
 assets: setup ## fetch and verify the models and data sets
 	@$(RUN) -m helpers.assets fetch
@@ -54,11 +102,17 @@ baselines: assets ## execute what changed, then refresh tests/baselines and show
 chapter: setup ## create an empty chapter: make chapter NAME=17-my-idea
 	@$(RUN) -m tools.chapter "$(NAME)"
 
+inventories: setup ## note the names of libraries that code uses, so that the book links them
+	@$(RUN) -m tools.inventories
+
 lint: setup ## ruff, on code and notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 format: setup ## let ruff mend what it can; strip outputs from notebooks
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+links: setup ## ask every address outside the book whether it still answers
+	@$(RUN) -m tools.links
 
 lock: setup ## resolve pyproject.toml anew into the lock files and environment.yml
 	@$(RUN) -m tools.lock
@@ -66,8 +120,11 @@ lock: setup ## resolve pyproject.toml anew into the lock files and environment.y
 repository: setup ## write the repository's address from pyproject.toml to where it is shown
 	@$(RUN) -m tools.repository
 
+vendor: setup ## fetch the typesetter and the icons of the pages anew (needs npm)
+	@$(RUN) -m tools.vendor
+
 clean: ## delete what was built; keep .venv and the asset cache
-	@rm -rf _build book/_generated .pytest_cache .ruff_cache .hypothesis
+	@rm -rf _build book/api .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
@@ -86,3 +143,12 @@ $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@$(RUN) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@$(RUN) -m pip check >/dev/null || { $(RUN) -m pip check; exit 1; }
 	@touch $(STAMP)
+
+# Without npm, or without a network, the tests that need these packages say so and are skipped;
+# in continuous integration they fail.
+$(PACKAGES): $(BROWSER)/package.json $(BROWSER)/package-lock.json $(BROWSER)/.npmrc
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "Installing axe and Lighthouse into $(BROWSER)"; \
+	  { cd $(BROWSER) && npm ci --silent && touch node_modules/.package-lock.json; } || \
+	    { echo "note: npm could not fetch axe and Lighthouse" >&2; [ -z "$${CI:-}" ]; }; \
+	else echo "note: npm was not found, so axe and Lighthouse are left out" >&2; fi
