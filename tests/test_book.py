@@ -12,18 +12,14 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-import yaml
 
+from tools import published
 from tools.cache import BUILD, CHECKS, ROOT
 
 pytestmark = pytest.mark.built
 
 HTML = BUILD / "html"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-LISTED = [
-    TOC["root"],
-    *(entry["file"] for part in TOC["parts"] for entry in part["chapters"] if "file" in entry),
-]
+LISTED = published.reading_order()
 CHAPTERS = [name.removeprefix("notebooks/") for name in LISTED if name.startswith("notebooks/")]
 ASCII = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " "})
 

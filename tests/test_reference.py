@@ -318,7 +318,9 @@ def test_a_name_is_linked_once_in_a_section(chapter):
 def test_links_leave_the_code_as_it_was(chapter):
     """What a copy button copies, and what is read aloud, is the source of the cell."""
     text = (HTML / f"notebooks/{chapter}.html").read_text(encoding="utf-8")
-    blocks = re.findall(r'<div class="highlight-ipython3[^>]*>.*?<pre>(.*?)</pre>', text, re.DOTALL)
+    blocks = re.findall(
+        r'<div class="highlight-ipython3[^>]*>.*?<pre\b[^>]*>(.*?)</pre>', text, re.DOTALL
+    )
     shown = {unescape(re.sub(r"<[^>]*>", "", block)).strip() for block in blocks}
     content = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", nbformat.NO_CONVERT)
     visible = [

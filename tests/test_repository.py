@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import helpers
-from tools import chapter, lock, repository
+from tools import chapter, lock, published, repository
 from tools.cache import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -105,22 +105,15 @@ def test_the_notebook_is_valid_and_stripped(path):
     assert "widgets" not in content.metadata
 
 
-def listed() -> list[str]:
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [
-        toc["root"],
-        *(entry["file"] for part in toc["parts"] for entry in part["chapters"] if "file" in entry),
-    ]
-
-
 def test_every_chapter_is_listed_once_and_in_order():
-    chapters = [file for file in listed() if file.startswith("notebooks/")]
+    chapters = [file for file in published.reading_order() if file.startswith("notebooks/")]
     assert chapters == sorted(chapters)
     assert chapters == [f"notebooks/{path.stem}" for path in PATHS]
 
 
-def test_every_page_is_listed_and_exists():
-    pages = [file for file in listed() if file.startswith("book/")]
+def test_every_page_is_listed_and_exists(tmp_path):
+    nothing_built = published.reading_order(folder=tmp_path)
+    pages = [file for file in nothing_built if file.startswith("book/")]
     assert sorted(pages) == sorted(f"book/{path.stem}" for path in (ROOT / "book").glob("*.md"))
     assert len(pages) == len(set(pages))
 
