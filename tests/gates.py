@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 PACKAGES = Path(__file__).with_name("browser") / "node_modules"
@@ -167,6 +167,19 @@ def ask(page: Page, question: str, *arguments: Any) -> Any:
     """Call a function of ``observe.js`` in ``page`` and return its answer."""
     call = ", ".join(repr(each) for each in arguments)
     return page.evaluate(f"{OBSERVE.strip()}.{question}({call})")
+
+
+def approach(part: Locator) -> None:
+    """Scroll to ``part``, and wait until the browser has laid out the section it stands in."""
+    part.evaluate(
+        """async element => {
+            element.scrollIntoView({block: "center"});
+            const frame = () => new Promise(requestAnimationFrame);
+            for (let wait = 0; wait < 60 && !element.checkVisibility(
+                {contentVisibilityAuto: true}); wait++) await frame();
+            await frame();
+        }"""
+    )
 
 
 @contextlib.contextmanager

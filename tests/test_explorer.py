@@ -407,7 +407,7 @@ def test_the_book_can_be_explored_on_a_phone(browser, theme):
         root = page.locator(".attention-explorer")
         data = json.loads(root.locator("script").text_content())
         start = data["start"]
-        root.scroll_into_view_if_needed()  # what is out of sight is not laid out
+        gates.approach(root)
         status = root.get_by_role("status")
         assert status.inner_text() == said(data, start["layer"], start["head"], start["word"])
         root.get_by_role("group", name="Layer").get_by_label("0", exact=True).focus()

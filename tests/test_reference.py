@@ -631,6 +631,16 @@ def test_the_reference_pages_are_in_the_table_of_contents():
     assert {"glob": "book/api/*"} in part["chapters"]
 
 
+@built
+@pytest.mark.parametrize(
+    "path", sorted((HTML / "book" / "api").glob("*.html")), ids=lambda p: p.stem
+)
+def test_every_signature_could_be_read(path):
+    """Sphinx leaves a tilde before a type where it could not read a signature and link it."""
+    text = unescape(re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8")))
+    assert re.findall(r"~[\w.]+|= <[^>]*>", text) == []
+
+
 def test_nothing_is_left_out_of_the_strict_build():
     """Only names that no documentation can have are excused from resolving."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]

@@ -61,6 +61,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _write_pages, priority=100)
     app.connect("config-inited", _use_our_inventories, priority=100)
     app.connect("env-get-outdated", _outdated)
+    app.connect("autodoc-process-signature", _readable_defaults)
     app.connect("env-updated", _remember)
     app.connect("doctree-resolved", _find_names)
     app.add_node(
@@ -92,6 +93,16 @@ def _write_pages(_app: Sphinx, _config: Any) -> None:
         path = PAGES / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _readable_defaults(
+    _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, signature: str, returns: str
+) -> tuple[str, str]:
+    """Write what is no Python, as in ``names: list[str] = <factory>``, as three dots.
+
+    Sphinx cannot read the signature otherwise, and its types would lead nowhere.
+    """
+    return re.sub(r"= <[^<>]*>", "= ...", signature or ""), returns
 
 
 class ApiModules(SphinxDirective):

@@ -232,6 +232,8 @@ def finish(html: str, path: Path) -> str:
     html = CODE.sub(lambda match: _with_code(match["code"]), html)
     # The words that are seen are its name.
     html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    # ARIA 1.1 for books has given up the role that docutils writes; the box around is a list.
+    html = html.replace(' role="doc-biblioentry"', ' role="listitem"')
     figure = SCROLLS.format("Figure, scrolls sideways").replace(' role="group"', "")
     html = re.sub(r'<figure class="handbook-figure"(?![^>]*tabindex)', rf"\g<0> {figure}", html)
     html = re.sub(r'\s+data-bs-(?:toggle="tooltip"|placement="\w+")', "", html)
