@@ -57,7 +57,8 @@ if "google.colab" in sys.modules:
         \"\"\"Run pip and return what it printed.\"\"\"
         command = [sys.executable, "-m", "pip", *arguments]
         ran = subprocess.run(command, input=text, capture_output=True, text=True)
-        assert not ran.returncode, f"{ran.stderr}\\nThe handbook was not installed. {advice}"
+        said = ran.stdout + ran.stderr  # pip explains a conflict on stdout
+        assert not ran.returncode, f"{said}\\nThe handbook was not installed. {advice}"
         return ran.stdout
 
     listing = ("list", "--format=freeze", "--exclude=huggingface-handbook")
