@@ -177,6 +177,25 @@ def test_a_table_gets_one_box(before):
     assert html.count("</div>") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("num_heads", "num_|heads"),
+        ("evaluate.load(&quot;a&quot;)", "evaluate.|load(|&quot;a&quot;)"),
+        ("warmup_ratio=0.1", "warmup_|ratio=|0.1"),
+        ("value", "value"),
+        ("__init__", "__init__"),
+    ],
+)
+def test_long_names_in_a_table_break_between_words(name, broken):
+    cell = "<table><tr><td><code>{0}</code></td></tr></table><code>{0}</code>"
+    html = pages.finish(cell.format(f'<span class="pre">{name}</span>'), NOWHERE)
+    table, text = html.split("</table>")
+    assert f">{broken.replace('|', '<wbr>')}</span>" in table
+    assert f">{name}</span>" in text, "in running text a name that does not fit moves on"
+    assert pages.finish(html, NOWHERE) == html
+
+
 def test_what_may_scroll_can_be_reached_by_keyboard():
     long, short = "<pre>" + "x" * 60 + "</pre>", "<pre>x = &lt;1&gt;</pre>"
     figure = '<figure class="handbook-figure" style="margin:1em 0"></figure>'

@@ -76,6 +76,9 @@ TABLE = re.compile(
     r'(?P<box><div class="pst-scrollable-table-container"[^>]*>\s*)?(?P<table><table\b.*?</table>)',
     re.DOTALL,
 )
+# A name of code in running text, and where a word in it ends.
+NAME = re.compile(r'<span class="pre">[^<]*</span>')
+WORD_END = re.compile(r"(?<=[^\W_])(?:[_/=(]+|\.(?!\d))(?=[^\W_]|&)")
 # What is in the one style sheet and script, or was never used.
 UNUSED = (
     "styles", "scripts", "vendor", "locales", "katex", "*.map", "*macros.html", "*-solid.svg",
@@ -271,7 +274,10 @@ def _with_table_boxes(html: str) -> str:
     html = EMPTY_HEAD.sub(r"<td\1></td>", html)
     scrolls = SCROLLS.format("Table, scrolls sideways")
     box = f'<div class="pst-scrollable-table-container" {scrolls}>'
-    return TABLE.sub(lambda match: box + match["table"] + ("" if match["box"] else "</div>"), html)
+    return TABLE.sub(
+        lambda match: box + _with_breaks(match["table"]) + ("" if match["box"] else "</div>"),
+        html,
+    )
 
 
 def _with_code(code: str) -> str:
@@ -281,6 +287,11 @@ def _with_code(code: str) -> str:
     if code.startswith("<pre>") and max(map(len, lines), default=0) > LONGEST_LINE:
         return f"<pre {SCROLLS.format('Code, scrolls sideways')}>" + code.removeprefix("<pre>")
     return code
+
+
+def _with_breaks(table: str) -> str:
+    """Let long names of code in a table break between their words, as in ``num_|heads``."""
+    return NAME.sub(lambda name: WORD_END.sub(r"\g<0><wbr>", name[0]), table)
 
 
 def _with_size(tag: str, page: Path) -> str:
