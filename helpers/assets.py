@@ -332,6 +332,11 @@ _FULL = (
     f"{VARIABLE} at a folder on another disk; python -m helpers.assets lists the sizes."
 )
 _ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL)
+# What programs say of a full disk, a full quota, and a file that may not grow: the same three.
+SAYS_FULL = re.compile(
+    r"No space left|Disk quota exceeded|File too large"
+    + "".join(rf"|(?:\[Errno|os error) {number}\b" for number in _ADVICE)
+)
 
 
 def fetch(name: str) -> Path:
@@ -515,7 +520,7 @@ def _download(asset: Asset, target: Path) -> Path:
         _, complaint = process.communicate()
     requirements.unlink()
     if process.returncode != 0:
-        if re.search(r"\[Errno (28|122|27)\]|No space left|File too large", complaint):
+        if SAYS_FULL.search(complaint):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         last = [line for line in complaint.splitlines() if line.startswith("ERROR")]
         raise AssetError(

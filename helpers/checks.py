@@ -17,9 +17,6 @@ durations, says why: ``varies="timing"``.
 :mod:`helpers.profiles`): the real ``"weights"``, all the ``"data"``, or all the training
 ``"steps"``. There such a check shows and records what came, and the chapter goes on. Everywhere
 else it changes nothing.
-says how far a figure may move from its baseline before that comparison fails. Two runs on one
-machine give the same figures to the last digit; a figure that cannot, such as a ratio of two
-durations, says why: ``varies="timing"``.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ on one process or, through Accelerate, on many::
     accelerate launch -m helpers.finetuning --train-reviews 4000 --output runs/imdb
 
 It trains, chooses the best checkpoint on the validation split, reads the test split once,
-and leaves the model and ``metrics.json`` in the output folder. If it is interrupted,
-``--resume`` goes on from the newest checkpoint that is whole.
+and leaves the model and ``metrics.json`` in the output folder. If it is interrupted, the same
+command with ``--resume`` goes on from the newest checkpoint that is whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -57,6 +58,8 @@ from transformers.utils.notebook import NotebookProgressCallback
 from helpers import assets, memory, metrics, profiles
 
 FILM_GAP = 30  # IMDB holds at most 30 reviews of one film for each label
+KEPT_CHECKPOINTS = 2
+BEGUN = "training.json"  # in the folder of a training: what it was begun with
 Trainable = Literal["all", "without embeddings", "upper half", "head"]
 
 
@@ -466,7 +469,7 @@ def training_arguments(
         "eval_steps": every,
         "save_strategy": "steps" if validate else "no",
         "save_steps": every,
-        "save_total_limit": 2,  # while the newest is being written, the one before it is whole
+        "save_total_limit": None,  # SealCheckpoints deletes the old ones
         "load_best_model_at_end": validate,
         "metric_for_best_model": "accuracy",
         "logging_steps": 0.05,
@@ -573,16 +576,42 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
 
 
 class SealCheckpoints(TrainerCallback):
-    """Seal each checkpoint when it is whole, so that no other is ever resumed from."""
+    """Seal each checkpoint when it is whole, so that no other is ever resumed from.
+
+    Older ones are deleted afterwards: two stay, the newest and the best, or the newest and the one
+    before it. The Trainer's own ``save_total_limit`` goes by date, so once a clock was set back it
+    deletes the newest. Here the number of steps decides.
+    """
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Write the SHA-256 of every file of the checkpoint beside them."""
+        """Write the SHA-256 of every file of the checkpoint beside them; delete older ones."""
         processes = PartialState()
         processes.wait_for_everyone()  # each process writes a file of its own
-        if processes.is_main_process:
-            assets.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        if not processes.is_main_process:
+            return
+        newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        assets.seal(newest)
+        kept = {newest, Path(state.best_model_checkpoint or newest)}
+        # Those with more steps are not older: an earlier training left them.
+        older = [path for step, path in _checkpoints(args.output_dir) if step < state.global_step]
+        for folder in older:
+            if folder in kept or len(kept) < KEPT_CHECKPOINTS:
+                kept.add(folder)
+                continue
+            (folder / assets.MANIFEST).unlink(missing_ok=True)  # half deleted, it is not whole
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checkpoints(output: str | Path) -> list[tuple[int, Path]]:
+    """Return the number of steps and the folder of each checkpoint, whole or not, newest first."""
+    numbered = [
+        (int(match[1]), path)
+        for path in Path(output).glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    ]
+    return sorted(numbered, reverse=True)
 
 
 def newest_checkpoint(output: str | Path) -> Path | None:
@@ -596,12 +625,7 @@ def newest_checkpoint(output: str | Path) -> Path | None:
         ValueError: a file of that checkpoint has changed since it was written.
     """
     _require("output", output, (str, Path))
-    numbered = {
-        int(match[1]): path
-        for path in Path(output).glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-    }
-    for _, folder in sorted(numbered.items(), reverse=True):
+    for _, folder in _checkpoints(output):
         if not (folder / assets.MANIFEST).is_file() or not list(folder.glob("optimizer*")):
             continue
         if found := assets.damage(folder):
@@ -775,6 +799,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+@contextmanager
+def _naming_a_full_disk() -> Iterator[None]:
+    """Say of a full disk that it is full: each library has another error for it, or only numbers.
+
+    PyTorch's writer finds itself at an "unexpected pos", or "failed writing file".
+    """
+    try:
+        yield
+    except Exception as problem:
+        said = str(problem)
+        if not assets.SAYS_FULL.search(said) and "inline_container" not in said:
+            raise
+        reason = said.splitlines()[0].rstrip(".")
+        raise OSError(
+            f"The disk is full ({reason}). What was whole before is whole still. "
+            "Make room, then go on from the newest checkpoint with --resume."
+        ) from problem
+
+
+@_naming_a_full_disk()
 def run(
     recipe: Recipe,
     *,
@@ -790,7 +834,8 @@ def run(
     Raises:
         TypeError: ``recipe`` is no recipe, ``output`` no path, or ``count`` no integer.
         KeyError: there is no model or data set of that name.
-        ValueError: ``count`` is less than one batch, or the checkpoint to resume is damaged.
+        ValueError: ``count`` is less than one batch, the checkpoint to resume is damaged, or what
+            is in ``output`` was begun otherwise.
         AssetError, NotEnoughMemory, OSError: see :mod:`helpers.assets`, :mod:`helpers.memory`.
     """
     _require("recipe", recipe, Recipe)
@@ -801,6 +846,9 @@ def run(
         if count < recipe.batch_size:
             raise ValueError(f"--train-reviews must be at least one batch, got {count}")
     assets.model(model)
+    begun = asdict(recipe) | {"model": model, "dataset": dataset, "train_reviews": count}
+    begun |= {"max_steps": max_steps, "profile": profiles.current()}
+    _require_same_training(output, begun, resume=resume)
     checkpoint = newest_checkpoint(output) if resume else None
     splits = prepare(dataset)
     train = splits["train"].shuffle(seed=recipe.seed)
@@ -823,6 +871,9 @@ def run(
         tokens["train"],
         tokens["validation"],
     )
+    if trainer.is_world_process_zero():
+        output.mkdir(parents=True, exist_ok=True)
+        _write_json(output / BEGUN, begun)
     trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     validation = tokenize(
         splits["validation"],
@@ -848,11 +899,40 @@ def run(
     }
     save_classifier(trainer, output)
     if trainer.is_world_process_zero():
-        beside = output / ".metrics.json"
-        beside.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-        beside.replace(output / "metrics.json")
+        _write_json(output / "metrics.json", measured)
         print(json.dumps(measured, indent=2))
     return measured
+
+
+def _require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) -> None:
+    """Refuse to mix two trainings in one folder: the checkpoints of one would end the other."""
+    if not _checkpoints(output):
+        return
+    if not resume:
+        raise ValueError(
+            f"{output} holds checkpoints of an earlier training. Go on from them with --resume, "
+            "delete them, or name another folder with --output."
+        )
+    try:
+        before = json.loads((output / BEGUN).read_text(encoding="utf-8"))
+        differs = [name for name in begun if before[name] != begun[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{output / BEGUN} is missing or unreadable, so nobody can say what the checkpoints "
+            "beside it belong to. Delete them, or name another folder with --output."
+        ) from None
+    if differs:
+        what = "; ".join(f"{name} was {before[name]!r}, now {begun[name]!r}" for name in differs)
+        raise ValueError(
+            f"{output} holds checkpoints of another training: {what}. "
+            "Repeat its arguments, or name another folder with --output."
+        )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 def prepare(dataset: str = "imdb") -> DatasetDict:

@@ -1,8 +1,11 @@
 """The recipe: splits without shared films, shortening, freezing, prediction order, command."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +16,17 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.metrics import accuracy_score
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    EvalPrediction,
+    TrainerCallback,
+)
 
-from helpers import assets, finetuning
+from helpers import assets, finetuning, profiles
 from helpers.finetuning import Recipe
+from tools import faults
 
 
 def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
@@ -262,6 +272,74 @@ def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) 
         )
     np.testing.assert_allclose(finetuning.predict_logits(trainer, reviews), one_by_one, atol=1e-5)
     assert trainer.args.train_sampling_strategy == "group_by_length"
+
+
+class WrongClock(TrainerCallback):
+    """Date each checkpoint as if the clock had been set back a day since the one before it."""
+
+    def on_save(self, args, state, control, **_) -> None:
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if saved.exists():
+            os.utime(saved, (4e9 - 86_400 * state.global_step,) * 2)
+
+
+def train_with_checkpoints(output: Path, best: int, **overrides) -> None:
+    """Train five steps with a checkpoint after each; the accuracy is highest after ``best``."""
+    rows = {"input_ids": [[2, 5, 3]] * 8, "attention_mask": [[1, 1, 1]] * 8}
+    rows |= {"labels": [0, 1] * 4, "length": [3] * 8}
+    part = Dataset.from_dict(rows)
+    accuracies = iter([0.9 if step == best else 0.5 for step in range(1, 6)])
+    arguments = finetuning.training_arguments(
+        Recipe(batch_size=2), output, max_steps=5, eval_steps=1, save_steps=1, bf16=False,
+        disable_tqdm=True, **overrides,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
+    trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments, part, part)
+    trainer.compute_metrics = lambda _: {"accuracy": next(accuracies)}
+    trainer.add_callback(WrongClock)
+    trainer.train()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("best", "kept"), [(5, [4, 5]), (4, [4, 5]), (2, [2, 5])])
+def test_old_checkpoints_are_told_by_their_steps_not_by_their_dates(tmp_path, best, kept) -> None:
+    train_with_checkpoints(tmp_path, best)
+    left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
+    assert left == [f"checkpoint-{step}" for step in kept]
+    assert all(assets.damage(tmp_path / name) == [] for name in left)
+    assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
+    faults.record(
+        "Place, clock and language",
+        "A clock set back a day before each checkpoint",
+        "The newest checkpoint and the best one were kept, told by their steps.",
+        cases=3,
+    )
+
+
+def test_a_checkpoint_of_an_earlier_training_is_not_deleted(tmp_path) -> None:
+    (tmp_path / "checkpoint-9").mkdir()
+    train_with_checkpoints(tmp_path, best=5)
+    left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
+    assert left == ["checkpoint-4", "checkpoint-5", "checkpoint-9"]
+
+
+def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> None:
+    """The checkpoints of an earlier one would be taken for the end of this one."""
+    monkeypatch.setattr(finetuning, "prepare", lambda _: pytest.fail("it was begun"))
+    (tmp_path / "checkpoint-3").mkdir()
+    same = {"model": "encoder", "dataset": "imdb", "output": tmp_path}
+    with pytest.raises(ValueError, match=r"an earlier training\. Go on from them with --resume"):
+        finetuning.run(Recipe(), **same)
+    with pytest.raises(ValueError, match=r"training\.json is missing or unreadable"):
+        finetuning.run(Recipe(), **same, resume=True)
+    begun = asdict(Recipe()) | {"model": "encoder", "dataset": "imdb", "train_reviews": None}
+    begun |= {"max_steps": -1, "profile": profiles.current()}
+    (tmp_path / "training.json").write_text(json.dumps(begun))
+    with pytest.raises(ValueError, match=r"another training: seed was 0, now 1; max_steps was -1"):
+        finetuning.run(Recipe(seed=1), **same, max_steps=4, resume=True)
+    monkeypatch.setattr(finetuning, "prepare", lambda _: {"train": 1 / 0})
+    with pytest.raises(ZeroDivisionError):  # the same training goes on
+        finetuning.run(Recipe(), **same, resume=True)
 
 
 def test_the_bias_for_two_labels_is_the_root_of_the_slope() -> None:
