@@ -589,19 +589,30 @@ class SealCheckpoints(TrainerCallback):
         """Write the SHA-256 of every file of the checkpoint beside them; delete older ones."""
         processes = PartialState()
         processes.wait_for_everyone()  # each process writes a file of its own
-        if not processes.is_main_process:
-            return
-        newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        assets.seal(newest)
-        kept = {newest, Path(state.best_model_checkpoint or newest)}
-        # Those with more steps are not older: an earlier training left them.
-        older = [path for step, path in _checkpoints(args.output_dir) if step < state.global_step]
-        for folder in older:
-            if folder in kept or len(kept) < KEPT_CHECKPOINTS:
-                kept.add(folder)
-                continue
-            (folder / assets.MANIFEST).unlink(missing_ok=True)  # half deleted, it is not whole
-            shutil.rmtree(folder, ignore_errors=True)
+        if processes.is_main_process:
+            assets.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            _delete_older_checkpoints(args, state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Delete what was left when a process was killed while it deleted."""
+        if PartialState().is_main_process and args.save_strategy != "no":
+            _delete_older_checkpoints(args, state)
+
+
+def _delete_older_checkpoints(args: TrainingArguments, state: TrainerState) -> None:
+    best = state.best_model_checkpoint
+    kept = {Path(args.output_dir) / Path(best).name} if best else set()
+    for step, folder in _checkpoints(args.output_dir):
+        # One with more steps is not older: an earlier training left it.
+        if step > state.global_step or folder in kept:
+            continue
+        if len(kept) < KEPT_CHECKPOINTS:
+            kept.add(folder)
+            continue
+        (folder / assets.MANIFEST).unlink(missing_ok=True)  # half deleted, it is not whole
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checkpoints(output: str | Path) -> list[tuple[int, Path]]:

@@ -890,6 +890,9 @@ CASES: dict[str, Case] = {
     "finetuning.SealCheckpoints.on_save": Case(
         examples=1, right=exists, call=lambda: "tests/test_faults.py kills and damages it"
     ),
+    "finetuning.SealCheckpoints.on_train_end": Case(
+        examples=1, right=exists, call=lambda: "tests/test_faults.py kills what it sweeps up"
+    ),
     "finetuning.uses_accelerator": Case(right=lambda result: _one_of(result, True, False)),
     "finetuning.fit_bias": Case(
         {
