@@ -214,7 +214,11 @@ def test_offline_says_so_and_what_was_fetched_before_still_serves(tmp_path):
 
 def test_a_download_that_broke_off_is_taken_up_again(tmp_path):
     with Hub(faults=(Fault("/large/", keep=0.5, times=1),)) as hub:
-        folder = Path(ask(hub, tmp_path / "home", "model", "encoder"))
+        answer = ask(hub, tmp_path / "home", "model", "encoder")
+        if answer.startswith("AssetError"):  # the oldest clients do not try again by themselves
+            assert "the connection broke off. Run this again" in answer
+            answer = ask(hub, tmp_path / "home", "model", "encoder")
+    folder = Path(answer)
     for file, content in twins()[0].files.items():
         if file.endswith(".bin"):
             assert not (folder / file).exists()
