@@ -58,10 +58,13 @@ def place(tmp_path):
 
 
 def run(
-    command: list[str], environment: dict[str, str], before: Callable[[], None] | None = None
+    command: list[str],
+    environment: dict[str, str],
+    before: Callable[[], None] | None = None,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment, cwd=ROOT, preexec_fn=before, timeout=550, text=True,
+        command, env=environment, cwd=cwd, preexec_fn=before, timeout=550, text=True,
         stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
 
@@ -782,10 +785,7 @@ def test_a_system_clock_that_is_wrong_changes_nothing(place, tmp_path, trained, 
         assert (tmp_path / "out" / path.relative_to(out)).read_bytes() == path.read_bytes()
     root = small_checkout(tmp_path / "checkout")
     command = [*then, sys.executable, "-m", "tools.book"]
-    done = subprocess.run(
-        command, cwd=root, env=place | {"PYTHONPATH": str(root)}, text=True, capture_output=True,
-        timeout=300,
-    )  # fmt: skip
+    done = run(command, place | {"PYTHONPATH": str(root)}, cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (root / "_build/html/page.html").is_file()
     faults.record(
@@ -808,10 +808,7 @@ def test_a_home_with_spaces_and_foreign_letters(place, tmp_path):
     root = small_checkout(home / "the hand book")
     environment = place | {"PYTHONPATH": str(root)}
     for command in ("tools.execute", "tools.book"):
-        done = subprocess.run(
-            [sys.executable, "-m", command], cwd=root, env=environment, text=True,
-            capture_output=True, timeout=300,
-        )  # fmt: skip
+        done = run([sys.executable, "-m", command], environment, cwd=root)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (root / "_build/checks/01-short.json").is_file()
     assert (root / "_build/html/page.html").is_file()

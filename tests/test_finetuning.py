@@ -283,7 +283,7 @@ class WrongClock(TrainerCallback):
             os.utime(saved, (4e9 - 86_400 * state.global_step,) * 2)
 
 
-def train_with_checkpoints(output: Path, best: int, **overrides) -> None:
+def train_with_checkpoints(output: Path, best: int) -> None:
     """Train five steps with a checkpoint after each; the accuracy is highest after ``best``."""
     rows = {"input_ids": [[2, 5, 3]] * 8, "attention_mask": [[1, 1, 1]] * 8}
     rows |= {"labels": [0, 1] * 4, "length": [3] * 8}
@@ -291,7 +291,7 @@ def train_with_checkpoints(output: Path, best: int, **overrides) -> None:
     accuracies = iter([0.9 if step == best else 0.5 for step in range(1, 6)])
     arguments = finetuning.training_arguments(
         Recipe(batch_size=2), output, max_steps=5, eval_steps=1, save_steps=1, bf16=False,
-        disable_tqdm=True, **overrides,
+        disable_tqdm=True,
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments, part, part)
