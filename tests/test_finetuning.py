@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -321,6 +322,27 @@ def test_a_checkpoint_of_an_earlier_training_is_not_deleted(tmp_path) -> None:
     train_with_checkpoints(tmp_path, best=5)
     left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
     assert left == ["checkpoint-4", "checkpoint-5", "checkpoint-9"]
+
+
+def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
+    """Also not once the reader has deleted the newer ones, say because a byte in them changed."""
+    deleted = []
+
+    def interrupted(folder: Path, **_: object) -> None:
+        deleted.append(folder)
+        (folder / "model.safetensors").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetuning.shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_with_checkpoints(tmp_path, best=5)
+    monkeypatch.undo()
+    # The first is the best so far, and the third the newest.
+    assert [folder.name for folder in deleted] == ["checkpoint-2"]
+    assert (tmp_path / "checkpoint-2" / "optimizer.pt").is_file()
+    assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+    shutil.rmtree(tmp_path / "checkpoint-3")
+    assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
 
 
 def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> None:
