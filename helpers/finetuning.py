@@ -698,18 +698,20 @@ def add_to_bias(model: PreTrainedModel, bias: Sequence[float]) -> None:
 
     Raises:
         TypeError: ``model`` is no model of transformers, or ``bias`` holds no numbers.
-        ValueError: there are not as many numbers as labels, or one is not finite.
+        ValueError: there are not as many numbers as labels, or a sum is not finite in the numbers
+            of the model, such as float32.
     """
     _require("model", model, PreTrainedModel)
     ours, numbers = model.classifier.bias, _numbers("bias", bias)
-    if numbers.shape != tuple(ours.shape) or not np.isfinite(numbers).all():
+    if numbers.shape != tuple(ours.shape):
         raise ValueError(
-            f"bias must hold {ours.numel()} finite numbers, one for each label, got shape "
-            f"{numbers.shape}"
+            f"bias must hold {ours.numel()} numbers, one for each label, got shape {numbers.shape}"
         )
-    change = torch.as_tensor(numbers, dtype=ours.dtype, device=ours.device)
     with torch.no_grad():
-        ours += change
+        changed = ours + torch.as_tensor(numbers, dtype=ours.dtype, device=ours.device)
+        if not torch.isfinite(changed).all():  # also if it is too large for the model's numbers
+            raise ValueError(f"bias must be finite in {ours.dtype}, got {numbers.tolist()}")
+        ours.copy_(changed)
 
 
 def save_classifier(trainer: Trainer, folder: str | Path) -> None:

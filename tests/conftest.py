@@ -1,8 +1,12 @@
-"""What several test files share: one browser for each of them that asks for one."""
+"""What all test files share: no real Hub, and one browser for each file that asks for one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+# Read once, when huggingface_hub is imported. Tests that want a Hub name one of their own.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 from playwright.sync_api import Browser

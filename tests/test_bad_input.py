@@ -10,8 +10,12 @@ error from somewhere within.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
 import inspect
+import io
+import json
 import math
 import pkgutil
 import re
@@ -20,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -241,10 +246,79 @@ def right_norm(result, x) -> None:
         assert bool(result.isnan().any())
 
 
-def same_shape(result, x, **_: Any) -> None:
-    assert result.shape == x.shape
-    if finite(x, *_.values()):
+def as_pytorch(result, given: tuple[torch.Tensor, ...], theirs: Callable[[], Any]) -> None:
+    """What PyTorch answers in double precision, but for queries that may see nothing: NaN there."""
+    if finite(*given):
+        expected = theirs()
+        assert result.shape == expected.shape
         assert bool(torch.isfinite(result).all())
+        answered = expected.isfinite()
+        assert np.allclose(
+            result[answered].detach().double(), expected[answered].detach(), atol=1e-3, rtol=1e-3
+        )
+    elif any(bool(one.isnan().all()) and one.numel() for one in given):
+        assert bool(result.isnan().any()), "only NaN went in and none came out"
+
+
+def hidden(mask, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor | None:
+    """Ours says what may be seen, once for all heads; PyTorch's what may not, for each head."""
+    if mask is None:
+        return None
+    return (~mask).expand(len(queries), queries.shape[1], keys.shape[1]).repeat_interleave(2, 0)
+
+
+def right_feed_forward(result, x) -> None:
+    first, second = copy.deepcopy(FEED_FORWARD.widen), copy.deepcopy(FEED_FORWARD.narrow)
+    twice = nn.Sequential(first, nn.ReLU(), second).double()
+    as_pytorch(result, (x,), lambda: twice(x.double()))
+
+
+def right_residual(result, x, sublayer) -> None:
+    summed = x.double() + sublayer(x.double())
+    as_pytorch(result, (x,), lambda: nn.functional.layer_norm(summed, summed.shape[-1:]))
+
+
+def right_encoding(result, x, mask) -> None:
+    as_pytorch(result, (x,), lambda: PYTORCH.encoder(x.double(), mask=hidden(mask, x, x)))
+
+
+def right_decoding(result, x, memory, mask, memory_mask) -> None:
+    masks = {"tgt_mask": hidden(mask, x, x), "memory_mask": hidden(memory_mask, x, memory)}
+    as_pytorch(result, (x, memory), lambda: PYTORCH.decoder(x.double(), memory.double(), **masks))
+
+
+def embedded(table: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    positions = transformer.sinusoidal_positions(ids.shape[1], 4)
+    return (table.weight[ids] * 4**0.5 + positions).double()
+
+
+def right_states(result, source, source_mask) -> None:
+    unseen = source == SMALL.pad_id if source_mask is None else ~source_mask
+    x = embedded(MODEL.source_embedding, source)
+    as_pytorch(result, (x,), lambda: PYTORCH.encoder(x, src_key_padding_mask=unseen))
+
+
+def right_logits(result, target, memory, source_mask) -> None:
+    x = embedded(MODEL.target_embedding, target)
+    unseen = None if source_mask is None else ~source_mask
+
+    def theirs() -> torch.Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        states = PYTORCH.decoder(
+            x, memory.double(), tgt_mask=later, memory_key_padding_mask=unseen,
+            tgt_key_padding_mask=target == SMALL.pad_id,
+        )  # fmt: skip
+        return states @ MODEL.output.weight.double().T
+
+    as_pytorch(result, (x, memory), theirs)
+
+
+def right_looks(result, source, target) -> None:
+    """Shares of what is no padding; of nothing where there is only padding."""
+    assert result.shape == (len(source), 1, 2, target.shape[1], source.shape[1])
+    seen = (source != SMALL.pad_id)[:, None, None, None].expand(result.shape)
+    assert bool((result.masked_select(~seen) == 0).all())
+    assert np.allclose(result.sum(-1), seen.any(-1), atol=1e-5)
 
 
 def right_loss(result, logits, target, smoothing, ignore_id) -> None:
@@ -361,8 +435,46 @@ def exists(result, *_: Any, **__: Any) -> None:
     assert result is not None
 
 
-def nothing(result, *_: Any, **__: Any) -> None:
-    assert result is None
+def right_records(result, chapter) -> None:
+    (written,) = checks.records_folder().glob(f"{chapter}.*")
+    assert json.loads(written.read_text(encoding="utf-8"))["checks"] == []
+
+
+def shown(figure, alt) -> str:
+    """What plots.show hands to the notebook."""
+    with mock.patch("IPython.display.display") as display:
+        plots.show(figure, alt)
+    return display.call_args.args[0].data
+
+
+def printed(args) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        finetuning.PlainProgress().on_log(args)
+    return out.getvalue()
+
+
+def added(model, bias) -> torch.Tensor | None:
+    """The biases before they were changed; if they are refused, none is."""
+    layer = getattr(model, "classifier", None)
+    before = layer.bias.detach().clone() if layer else None
+    try:
+        finetuning.add_to_bias(model, bias)
+    except Exception:
+        assert before is None or torch.equal(before, layer.bias)
+        raise
+    return before
+
+
+def right_sum(before, model, bias) -> None:
+    after = model.classifier.bias.detach()
+    assert bool(torch.isfinite(after).all())
+    assert np.allclose(after - before, np.asarray(bias, dtype=float), atol=1e-6)
+
+
+def right_files(result, trainer, folder) -> None:
+    saved = BertForSequenceClassification.from_pretrained(folder).state_dict()
+    assert all(torch.equal(one, saved[name]) for name, one in trainer.model.state_dict().items())
+    assert not list(Path(folder).glob("*.bin"))
 
 
 def unchanged(result, **arguments: Any) -> None:
@@ -390,9 +502,15 @@ def reviews(labels: list[int], **more: list[Any]) -> Dataset:
     return Dataset.from_dict({"text": rows, "label": labels, **more})
 
 
-LAYER = transformer.EncoderLayer(SMALL).eval()
-DECODER_LAYER = transformer.DecoderLayer(SMALL).eval()
+FEED_FORWARD = transformer.FeedForward(4, 8)
+# One layer each, so a layer alone answers as the stack does.
+PYTORCH = nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, batch_first=True).eval()
+PYTORCH.encoder.norm = PYTORCH.decoder.norm = None
 MODEL = transformer.Transformer(SMALL).eval()
+MODEL.encoder.load_state_dict(transformer.state_from_torch(PYTORCH.encoder))
+MODEL.decoder.load_state_dict(transformer.state_from_torch(PYTORCH.decoder))
+LAYER, DECODER_LAYER = MODEL.encoder.layers[0], MODEL.decoder.layers[0]
+PYTORCH.double()
 ONCE: dict[str, Any] = {}
 
 
@@ -487,7 +605,7 @@ CASES: dict[str, Case] = {
     "profiles.pick": Case(
         {"small": anything, "full": anything}, lambda result, small, full: _same(result, small)
     ),
-    "profiles.rehearsal": Case(right=nothing),
+    "profiles.rehearsal": Case(right=lambda result: _same(result, None)),
     "profiles.steps": Case(
         {"planned": st.integers(-2, 2**70)}, lambda result, planned: _same(result, planned)
     ),
@@ -531,7 +649,9 @@ CASES: dict[str, Case] = {
     "assets.problems": Case({"name": file_names}, lambda result, name: _same(result, [])),
     "assets.used": Case(right=exists),
     "assets.cache_folder": Case(right=exists),
-    "assets.seal": Case({"folder": paths.map(sealed)}, nothing),
+    "assets.seal": Case(
+        {"folder": paths.map(sealed)}, lambda result, folder: _same(assets.damage(folder), [])
+    ),
     "assets.damage": Case(
         {"folder": paths.map(sealed), "pinned": st.sampled_from([None, {}])},
         lambda result, folder, pinned: _damage(result, folder),
@@ -547,7 +667,7 @@ CASES: dict[str, Case] = {
         spoil=False,
     ),  # argparse's own
     "checks.begin": Case(
-        {"chapter": st.sampled_from(["01-a", "", "a/b", "..", "x\0y", "李"])}, nothing
+        {"chapter": st.sampled_from(["01-a", "", "a/b", "..", "x\0y", "李"])}, right_records
     ),
     "checks.check_close": Case(
         {
@@ -595,7 +715,10 @@ CASES: dict[str, Case] = {
         {"figure": figures, "alt": st.just("It says what it shows.")}, right_svg, examples=12
     ),
     "plots.show": Case(
-        {"figure": figures, "alt": st.just("It says what it shows.")}, nothing, examples=8
+        {"figure": figures, "alt": st.just("It says what it shows.")},
+        right_svg,
+        shown,
+        examples=8,
     ),
     "metrics.path": Case({"name": file_names}, lambda result, name: _same(name, "accuracy")),
     "metrics.accuracy.Accuracy": Case(right=exists, examples=1),
@@ -669,27 +792,29 @@ CASES: dict[str, Case] = {
             "activation": st.sampled_from(["relu", "gelu"]),
         }
     ),
-    "transformer.FeedForward.forward": Case(x_given, same_shape, transformer.FeedForward(4, 8)),
+    "transformer.FeedForward.forward": Case(x_given, right_feed_forward, FEED_FORWARD),
     "transformer.Residual": Case(config_given),
     "transformer.Residual.forward": Case(
         {**x_given, "sublayer": st.just(torch.tanh)},
-        lambda result, x, sublayer: same_shape(result, x),
+        right_residual,
         transformer.Residual(SMALL),
     ),
     "transformer.EncoderLayer": Case(config_given, examples=20),
-    "transformer.EncoderLayer.forward": Case({**x_given, "mask": square_masks}, same_shape, LAYER),
+    "transformer.EncoderLayer.forward": Case(
+        {**x_given, "mask": square_masks}, right_encoding, LAYER
+    ),
     "transformer.DecoderLayer": Case(config_given, examples=20),
-    "transformer.DecoderLayer.forward": Case(decoder_given, same_shape, DECODER_LAYER),
+    "transformer.DecoderLayer.forward": Case(decoder_given, right_decoding, DECODER_LAYER),
     "transformer.Encoder": Case(config_given, examples=20),
     "transformer.Encoder.forward": Case(
-        {**x_given, "mask": square_masks}, same_shape, MODEL.encoder
+        {**x_given, "mask": square_masks}, right_encoding, MODEL.encoder
     ),
     "transformer.Decoder": Case(config_given, examples=20),
-    "transformer.Decoder.forward": Case(decoder_given, same_shape, MODEL.decoder),
+    "transformer.Decoder.forward": Case(decoder_given, right_decoding, MODEL.decoder),
     "transformer.Transformer": Case(config_given, examples=20),
     "transformer.Transformer.encode": Case(
         {"source": ids(), "source_mask": st.sampled_from([None, torch.ones(2, 4).bool()])},
-        lambda result, source, source_mask: _same(result.shape, (*source.shape, 4)),
+        right_states,
         MODEL.encode,
     ),
     "transformer.Transformer.decode": Case(
@@ -698,7 +823,7 @@ CASES: dict[str, Case] = {
             "memory": vectors(2, 5, 4),
             "source_mask": st.sampled_from([None, torch.ones(2, 5).bool()]),
         },
-        lambda result, target, memory, source_mask: _same(result.shape, (*target.shape, 11)),
+        right_logits,
         MODEL.decode,
     ),
     "transformer.Transformer.forward": Case(
@@ -707,7 +832,12 @@ CASES: dict[str, Case] = {
             "target": ids(length=3),
             "source_mask": st.sampled_from([None, torch.ones(2, 4).bool()]),
         },
-        lambda result, source, target, source_mask: _same(result.shape, (*target.shape, 11)),
+        lambda result, source, target, source_mask: right_logits(
+            result,
+            target,
+            MODEL.encode(source, source_mask),
+            source != SMALL.pad_id if source_mask is None else source_mask,
+        ),
         MODEL,
     ),
     "transformer.Transformer.generate": Case(
@@ -722,9 +852,7 @@ CASES: dict[str, Case] = {
     ),
     "transformer.Transformer.cross_attention": Case(
         {"source": ids(), "target": ids(length=3)},
-        lambda result, source, target: _same(
-            result.shape, (len(source), 1, 2, target.shape[1], source.shape[1])
-        ),
+        right_looks,
         MODEL.cross_attention,
     ),
     "transformer.label_smoothed_loss": Case(
@@ -886,7 +1014,9 @@ CASES: dict[str, Case] = {
     ),
     "finetuning.PlainProgress": Case(examples=1),
     "finetuning.PlainProgress.on_log": Case(
-        {"args": anything}, nothing, lambda args: finetuning.PlainProgress().on_log(args)
+        {"args": anything},
+        lambda result, args: _same(result, ""),
+        printed,
     ),
     "finetuning.SealCheckpoints": Case(examples=1),
     "finetuning.SealCheckpoints.on_save": Case(
@@ -906,14 +1036,20 @@ CASES: dict[str, Case] = {
     "finetuning.add_to_bias": Case(
         {
             "model": models,
-            "bias": st.sampled_from([[0.5, -0.5], [1.0], [math.nan, 0.0]]),
+            "bias": st.sampled_from([[0.5, -0.5], [1.0], [math.nan, 0.0], [1e300, 0.0]]),
         },
-        nothing,
-        examples=15,
+        right_sum,
+        added,
+        examples=25,
     ),
-    "finetuning.newest_checkpoint": Case({"output": paths}, nothing),
+    "finetuning.newest_checkpoint": Case(
+        {"output": st.sampled_from(["trained", "sealed", "not there", ""])},
+        lambda result, output: _same(
+            result, Path(output, "checkpoint-2") if output == "trained" else None
+        ),
+    ),
     "finetuning.save_classifier": Case(
-        {"trainer": st.builds(trainer), "folder": st.just("saved")}, nothing, examples=10
+        {"trainer": st.builds(trainer), "folder": st.just("saved")}, right_files, examples=10
     ),
     "finetuning.predict_logits": Case(
         {
@@ -986,12 +1122,15 @@ def elsewhere(tmp_path, monkeypatch):
     """Nothing is written into the checkout, and no record of a check is kept."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HANDBOOK_PROFILE", "small")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HANDBOOK_CHECKS", str(tmp_path / "records"))
     monkeypatch.setattr(checks, "_chapter", checks._Chapter())
     (tmp_path / "sealed").mkdir()
     (tmp_path / "sealed/file").write_text("x")
     assets.seal(tmp_path / "sealed")
+    for step in (1, 2):
+        (tmp_path / f"trained/checkpoint-{step}").mkdir(parents=True)
+        (tmp_path / f"trained/checkpoint-{step}/optimizer.pt").write_text("x")
+        assets.seal(tmp_path / f"trained/checkpoint-{step}")
     yield
     ONCE.pop("trainer", None)
 

@@ -404,8 +404,17 @@ def test_a_bias_added_to_the_model_is_added_to_its_logits() -> None:
         before = model(ids).logits
         finetuning.add_to_bias(model, [-0.25, 0.25])
         torch.testing.assert_close(model(ids).logits, before + torch.tensor([-0.25, 0.25]))
-    with pytest.raises(ValueError, match="2 finite numbers"):
+    with pytest.raises(ValueError, match="2 numbers, one for each label, got shape"):
         finetuning.add_to_bias(model, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("bias", [[float("nan"), 0.0], [0.0, float("inf")], [1e300, 0.0]])
+def test_a_bias_that_the_model_cannot_hold_changes_nothing(bias) -> None:
+    model = tiny_classifier()
+    before = model.classifier.bias.clone()
+    with pytest.raises(ValueError, match=r"finite in torch\.float32"):
+        finetuning.add_to_bias(model, bias)
+    assert torch.equal(model.classifier.bias, before)
 
 
 def test_the_command_trains_saves_and_reports(tmp_path) -> None:
