@@ -154,6 +154,7 @@ class MultiHeadAttention(nn.Module):
     def _require_sequences(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
             _require_floating(name, tensor)
+            require_dtype_of(self.query.weight, name, tensor)
             if tensor.ndim != 3 or tensor.shape[-1] != self.d_model:
                 raise ValueError(
                     f"{name} has shape {tuple(tensor.shape)}; expected (batch, positions, "
@@ -398,13 +399,32 @@ def require_integer(name: str, value: int, *, least: int, most: int = 2**31) -> 
     """Say what is wrong unless ``value`` is an integer from ``least`` to ``most``.
 
     Raises:
-        TypeError: it is no integer; True and 2.0 are none.
+        TypeError: it or a bound is no integer; True and 2.0 are none.
         ValueError: it is out of range.
     """
+    if not isinstance(least, Integral) or not isinstance(most, Integral):
+        raise TypeError(f"the bounds are {least!r} and {most!r}; expected integers.")
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}.")
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}; expected at least {least}, at most {most}.")
+
+
+def require_dtype_of(weight: Tensor, name: str, tensor: Tensor) -> None:
+    """Say what is wrong unless ``tensor`` can be multiplied with ``weight``.
+
+    Their dtypes must be the same; under autocast PyTorch converts both.
+
+    Raises:
+        TypeError: one of them is no tensor, or the dtypes differ.
+    """
+    _require_tensor("weight", weight)
+    _require_tensor(name, tensor)
+    if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(tensor.device.type):
+        raise TypeError(
+            f"{name} has dtype {tensor.dtype}, the weights have {weight.dtype}; expected the same. "
+            "Convert one of them with .to(dtype)."
+        )
 
 
 def _require_share(name: str, value: float) -> None:

@@ -96,9 +96,12 @@ def check_close(
     Raises:
         CheckFailed: they differ in shape or by more than the bound, or one has a NaN that the
             other does not have in the same place.
-        TypeError: one of them holds something else than real numbers.
-        ValueError: ``atol`` or ``rtol`` is negative or not a number, or ``needs`` is unknown.
+        TypeError: one of them holds something else than real numbers, or ``name``, ``unit`` or
+            ``varies`` is no string.
+        ValueError: ``name`` is empty, ``atol`` or ``rtol`` is negative or not a number, or
+            ``needs`` is unknown.
     """
+    _require_texts(name, unit=unit, varies=varies)
     _require_bound(atol), _require_bound(rtol)
     ours, theirs = _as_numbers(ours), _as_numbers(theirs)
     if ours.shape != theirs.shape:
@@ -131,9 +134,11 @@ def check_equal(name: str, ours: Any, theirs: Any, *, needs: Needs | None = None
 
     Raises:
         CheckFailed: they are not equal.
-        TypeError: their comparison gives neither true nor false, as for lists of arrays.
-        ValueError: ``needs`` is unknown.
+        TypeError: their comparison gives neither true nor false, as for lists of arrays, or
+            ``name`` is no string.
+        ValueError: ``name`` is empty or ``needs`` unknown.
     """
+    _require_texts(name)
     if _is_array(ours) or _is_array(theirs):
         left, right = _as_array(ours), _as_array(theirs)
         agrees = left.shape == right.shape and bool(np.all(left == right))
@@ -166,10 +171,11 @@ def check_at_least(
 
     Raises:
         CheckFailed: the value is below the bound or not a number.
-        TypeError: the value or the bound is no number.
-        ValueError: ``drift`` is negative, not a number, or given for a value that varies; the
-            bound is not a number; or ``needs`` is unknown.
+        TypeError: the value or the bound is no number, or a text is no string.
+        ValueError: ``name`` is empty; ``drift`` is negative, not a number, or given for a value
+            that varies; the bound is not a number; or ``needs`` is unknown.
     """
+    _require_texts(name, unit=unit, varies=varies)
     value, bound = _number(value), _number(bound)
     _require_drift(bound, drift, varies)
     _judge(
@@ -196,10 +202,11 @@ def check_at_most(
 
     Raises:
         CheckFailed: the value is above the bound or not a number.
-        TypeError: the value or the bound is no number.
-        ValueError: ``drift`` is negative, not a number, or given for a value that varies; the
-            bound is not a number; or ``needs`` is unknown.
+        TypeError: the value or the bound is no number, or a text is no string.
+        ValueError: ``name`` is empty; ``drift`` is negative, not a number, or given for a value
+            that varies; the bound is not a number; or ``needs`` is unknown.
     """
+    _require_texts(name, unit=unit, varies=varies)
     value, bound = _number(value), _number(bound)
     _require_drift(bound, drift, varies)
     _judge(
@@ -366,6 +373,14 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # a tensor of many numbers
         raise TypeError(f"expected one number, got {_short(repr(value))}") from None
+
+
+def _require_texts(name: str, **others: str) -> None:
+    for role, text in {"name": name, **others}.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{role} must be a string, got {_short(repr(text))}")
+    if not name.strip():
+        raise ValueError("name must say in a few words what is checked, got an empty string")
 
 
 def _require_bound(bound: float) -> None:

@@ -173,6 +173,9 @@ def split_by_film(
             "split_by_film needs IMDB's own order, all reviews of label 0 before those of "
             "label 1; the data set was shuffled or is another one"
         )
+    fewest = int(np.bincount(labels).min())
+    if stretches > fewest:
+        raise ValueError(f"{fewest} reviews of one label cannot be cut into {stretches} stretches")
     official = "test" in reviews
     pieces = 2 * stretches
     cut = {"validation": validation // pieces, "test": 0 if official else test // pieces}
@@ -664,7 +667,8 @@ def fit_bias(logits: np.ndarray, labels: Sequence[int]) -> np.ndarray:
 
     Raises:
         TypeError: logits or labels hold something else than numbers.
-        ValueError: the shapes do not fit, a logit is not finite, or a label has no review.
+        ValueError: the shapes do not fit, a logit is not finite, a label has no review, or no
+            biases were found because logits are too far apart.
     """
     logits, labels = _numbers("logits", logits), _numbers("labels", labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -688,6 +692,11 @@ def fit_bias(logits: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     labels = labels.astype(int)
     shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
     bias = minimize(loss_and_slope, np.zeros(logits.shape[1]), jac=True, method="BFGS").x
+    if not np.abs(loss_and_slope(bias)[1]).max() < 1e-3:
+        raise ValueError(
+            "no biases balance the labels: some logits are too far apart, the largest is "
+            f"{np.abs(logits).max():.3g}"
+        )
     return bias - bias.mean()
 
 
@@ -725,11 +734,14 @@ def save_classifier(trainer: Trainer, folder: str | Path) -> None:
 
     Raises:
         TypeError: ``trainer`` is no trainer or ``folder`` no path.
+        ValueError: ``folder`` is the root of the disk, beside which nothing can be written.
         OSError: the folder cannot be written; what was there before is untouched.
     """
     _require("trainer", trainer, Trainer)
     _require("folder", folder, (str, Path))
-    folder = Path(folder)
+    folder = Path(folder).absolute()
+    if not folder.name:
+        raise ValueError(f"expected a folder to write to, got {folder}")
     beside = folder.with_name(f".{folder.name}-saving")
     if trainer.is_world_process_zero():
         shutil.rmtree(beside, ignore_errors=True)

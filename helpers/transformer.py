@@ -21,7 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.attention import MultiHeadAttention, causal_mask, padding_mask, require_integer
+from helpers.attention import (
+    MultiHeadAttention,
+    causal_mask,
+    padding_mask,
+    require_dtype_of,
+    require_integer,
+)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 NORMS = ("post", "pre")
@@ -256,10 +262,11 @@ class FeedForward(nn.Module):
         """Map ``x`` of shape ``(…, d_model)``; the shape stays.
 
         Raises:
-            TypeError: ``x`` is no tensor or not floating point.
+            TypeError: ``x`` is no tensor or has another dtype than the weights.
             ValueError: the last dimension is not ``d_model``.
         """
         _require_width("x", x, self.widen.in_features)
+        require_dtype_of(self.widen.weight, "x", x)
         inner = self.activation(self.widen(x))  # (…, d_ff)
         return self.narrow(self.dropout(inner))  # (…, d_model)
 
@@ -552,7 +559,7 @@ class Transformer(nn.Module):
             source: token ids, ``(batch, n_source)``.
             max_length: how many ids to write at most; ``None`` for ``config.max_length``.
             num_beams: how many unfinished answers to follow at once, at least 1.
-            length_penalty: 0 prefers short answers, more of it long ones.
+            length_penalty: 0 prefers short answers, more of it long ones; -10 to 10.
 
         Returns:
             Ids without ``begin_id``, ``(batch, n)``, n at most ``max_length``: the answer,
@@ -574,6 +581,8 @@ class Transformer(nn.Module):
             )
         require_integer("num_beams", num_beams, least=1, most=10_000)
         _require_number("length_penalty", length_penalty)
+        if abs(length_penalty) > 10:  # far beyond, all scores are 0 or infinite and none is best
+            raise ValueError(f"length_penalty is {length_penalty}; expected -10 to 10.")
         with _evaluating(self):
             return self._search(source, limit, num_beams, length_penalty)
 
@@ -745,6 +754,8 @@ def label_smoothed_loss(
     log_p, target = logits[counts].log_softmax(dim=-1), target[counts]  # (counted, V), (counted)
     _require_id_range("target", target, logits.shape[-1])
     right = log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+    if smoothing == 0:  # not zero times the mean: an id that is ruled out has log p = -inf
+        return -right.mean()
     return -((1 - smoothing) * right + smoothing * log_p.mean(dim=-1)).mean()
 
 

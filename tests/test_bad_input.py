@@ -50,7 +50,7 @@ from tools import faults
 
 pytestmark = pytest.mark.faults
 
-EXAMPLES = 40  # for each function; a slow one says its own number
+EXAMPLES = 200  # for each function; a slow one says its own number
 
 
 # --- what there is ------------------------------------------------------------------
@@ -344,6 +344,16 @@ def right_generation(result, source, max_length, num_beams, length_penalty) -> N
     assert int(result.min()) >= 0
     assert int(result.max()) < 11
     assert not bool((result == SMALL.begin_id).any())
+    if num_beams > 1:
+        return
+    # Greedy: at each step, no other id that may be written has a higher score.
+    written = torch.cat((torch.full_like(result[:, :1], SMALL.begin_id), result), dim=1)
+    for step in range(result.shape[1]):
+        scores = MODEL(source, written[:, : step + 1])[:, -1]
+        scores[:, [SMALL.pad_id, SMALL.begin_id]] = -math.inf
+        best, taken = scores.amax(-1), scores.gather(1, result[:, step : step + 1]).squeeze(1)
+        ended = (written[:, : step + 1] == SMALL.end_id).any(1)
+        assert bool((ended | (taken > best - 1e-4)).all())
 
 
 def right_split(result, reviews, test, validation, stretches) -> None:
@@ -397,7 +407,11 @@ def right_drop(result, splits, links) -> None:
 
 def right_close(_, name, ours, theirs, atol, rtol, **__: Any) -> None:
     assert np.allclose(
-        checks._as_array(ours), checks._as_array(theirs), atol=atol, rtol=rtol, equal_nan=True
+        checks._as_array(ours),
+        checks._as_array(theirs),
+        atol=float(atol),
+        rtol=float(rtol),
+        equal_nan=True,
     )
 
 
@@ -483,6 +497,7 @@ def right_sum(before, model, bias) -> None:
 
 
 def right_files(result, trainer, folder) -> None:
+    folder = Path(folder).absolute()  # to transformers an empty name is none
     saved = BertForSequenceClassification.from_pretrained(folder).state_dict()
     assert all(torch.equal(one, saved[name]) for name, one in trainer.model.state_dict().items())
     assert not list(Path(folder).glob("*.bin"))
@@ -768,6 +783,10 @@ CASES: dict[str, Case] = {
     "attention.padding_mask": Case(
         {"attention_mask": st.sampled_from([torch.ones(2, 3), torch.tensor([[1, 0], [2, 1]])])},
         lambda result, attention_mask: _same(result[:, 0].tolist(), attention_mask.bool().tolist()),
+    ),
+    "attention.require_dtype_of": Case(
+        {"weight": vectors(2, 2), "name": texts, "tensor": vectors(2, 2)},
+        lambda result, weight, name, tensor: _same(tensor.dtype, weight.dtype),
     ),
     "attention.require_integer": Case(
         {"name": texts, "value": st.integers(-5, 5), "least": st.integers(-2, 2)},

@@ -302,6 +302,27 @@ def test_a_disk_that_cannot_be_written_does_not_stop_the_reader(tmp_path, monkey
         check_equal("wrong", 1, 2)
 
 
+NAMED = {
+    "close": lambda name: check_close(name, 1.0, 1.0, atol=0.1),
+    "equal": lambda name: check_equal(name, 1, 1),
+    "at least": lambda name: check_at_least(name, 2.0, 1.0),
+    "at most": lambda name: check_at_most(name, 1.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("call", NAMED.values(), ids=NAMED)
+def test_a_check_without_a_name_is_refused(folder, call):
+    for name in ("", " "):
+        with pytest.raises(ValueError, match="what is checked"):
+            call(name)
+    for name in (None, 3, torch.zeros(0)):
+        with pytest.raises(TypeError, match="name must be a string"):
+            call(name)
+    with pytest.raises(TypeError, match="unit must be a string"):
+        check_at_least("the figure", 2.0, 1.0, unit=3)
+    assert recorded(folder)["checks"] == []
+
+
 def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
     monkeypatch.delenv(checks.VARIABLE)
     monkeypatch.chdir(tmp_path)

@@ -88,6 +88,12 @@ def test_too_few_reviews_are_refused() -> None:
         finetuning.split_by_film(imdb_like(films=10, each=5))
 
 
+@pytest.mark.parametrize("stretches", [10_000, 10**30])
+def test_more_stretches_than_reviews_are_refused_at_once(stretches) -> None:
+    with pytest.raises(ValueError, match=f"cannot be cut into {stretches} stretches"):
+        finetuning.split_by_film(imdb_like(), test=0, validation=0, stretches=stretches)
+
+
 def test_links_join_reviews_that_share_rare_names() -> None:
     texts = [
         "A film with Zelda Quux in it.",
@@ -391,6 +397,7 @@ def test_a_bias_that_was_taken_away_is_found_again() -> None:
         (np.full((2, 2), np.nan), [0, 1], "finite"),
         (np.zeros((2, 2)), [1, 1], "at least one review of each"),
         (np.zeros((3, 2)), [0, 1, 2], "at least one review of each"),
+        (np.diag([3e38, 0]), [1, 0], "no biases balance the labels"),
     ],
 )
 def test_a_bias_that_cannot_be_fitted_is_refused(logits, labels, said) -> None:

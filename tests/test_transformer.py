@@ -210,6 +210,21 @@ def test_residual_is_the_textbooks(norm, rows, positions, seed):
     assert_close(residual(x, sublayer), expected)
 
 
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_other_floats_than_the_weights_are_refused_unless_autocast_converts_them(norm):
+    config = TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8, norm=norm, dropout=0.0)
+    layer = EncoderLayer(config).float()
+    x = torch.randn(2, 3, 8, dtype=torch.bfloat16)
+    for module in (layer.feed_forward, lambda x: layer.attention(x, x, x)):
+        with pytest.raises(
+            TypeError, match=r"dtype torch\.bfloat16, the weights have torch\.float"
+        ):
+            module(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        halves = layer(x)
+    assert_close(halves.float(), layer(x.float()), atol=0.1, rtol=0.05)
+
+
 def test_dropout_acts_in_training_only():
     config = TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8, dropout=0.5)
     layer, x = EncoderLayer(config), torch.randn(2, 3, 8)
@@ -517,6 +532,13 @@ def test_generate_leaves_the_model_in_training_and_without_gradients():
     assert model.training
 
 
+@pytest.mark.parametrize("penalty", [-11, 1e30, 10**30])
+def test_a_length_penalty_that_leaves_no_best_answer_is_refused(penalty):
+    model = Transformer(TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8))
+    with pytest.raises(ValueError, match=r"length_penalty is .* expected -10 to 10"):
+        model.generate(torch.tensor([[3, 4]]), num_beams=2, length_penalty=penalty)
+
+
 def test_a_length_penalty_makes_answers_longer():
     model = make(Transformer, small(), 0)
     source = torch.randint(3, 9, (40, 4))
@@ -550,6 +572,15 @@ def test_label_smoothing_is_pytorchs(shape, classes, smoothing, ignored, seed):
     )  # fmt: skip
     assert_close(ours, theirs)
     assert_close(torch.autograd.grad(ours, logits)[0], torch.autograd.grad(theirs, logits)[0])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_id_that_is_ruled_out_makes_no_nan(smoothing):
+    """Its log p is minus infinity: no matter without smoothing, infinite loss with it."""
+    logits, target = torch.randn(3, 4), torch.tensor([1, 0, 2])
+    logits[:, 3] = -math.inf
+    expected = F.cross_entropy(logits, target, label_smoothing=smoothing)
+    assert_close(label_smoothed_loss(logits, target, smoothing), expected)
 
 
 def test_ignored_ids_may_lie_outside_the_vocabulary():
