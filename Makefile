@@ -60,6 +60,9 @@ faults: assets ## try every fault, then refresh the table of faults and show the
 	@$(RUN) -m pytest -q -m faults
 	@$(RUN) -m tools.faults refresh
 
+bad-input: assets ## try many more wrong inputs on every public function, other ones each time
+	@BAD_INPUT=8 $(RUN) -m pytest -q tests/test_bad_input.py
+
 audit: setup ## ask PyPI whether a locked version has a known vulnerability (needs the network)
 	@$(RUN) -m tools.audit
 

@@ -328,7 +328,7 @@ def test_each_lane_is_one_command_and_the_nightly_workflow_uses_it():
     text = (ROOT / ".github/workflows/nightly.yml").read_text(encoding="utf-8")
     jobs = yaml.safe_load(text)["jobs"]
     lane_names = {entry["lane"] for entry in jobs["lane"]["strategy"]["matrix"]["include"]}
-    assert lane_names == {*lanes.LANES, "colab-all", "twice"}
+    assert lane_names == {*lanes.LANES, "colab-all", "twice", "bad-input"}
     assert lane_names <= set(re.findall(r"(?m)^([a-z][a-z-]*):", makefile))
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     documented = re.findall(r"(?m)^\| `make ([a-z-]+)` .*\| each night \|$", text)
