@@ -158,6 +158,7 @@ masks = st.sampled_from(
     [
         None, torch.ones(3, 5, dtype=torch.bool), torch.ones(3, 5, dtype=torch.bool).tril(),
         torch.zeros(3, 5, dtype=torch.bool), torch.ones(2, 1, 5, dtype=torch.bool),
+        torch.tensor([[[1, 1, 1, 0, 0]], [[1, 1, 1, 1, 1]]]).bool(),
         torch.ones(3, 4, dtype=torch.bool), torch.ones(3, 5),
     ]
 )  # fmt: skip
@@ -226,13 +227,19 @@ def right_softmax(result, scores, mask) -> None:
 
 
 def right_heads(result, query, key, value, mask) -> None:
-    output, weights = result
-    assert output.shape == query.shape
-    assert weights.shape == (query.shape[0], 2, query.shape[1], key.shape[1])
-    if finite(query, key, value):
-        assert bool(torch.isfinite(output).all())
-    elif query.isnan().all() and query.numel():
-        assert bool(output.isnan().any())
+    given = (query, key, value)
+    if mask is not None and mask.ndim == 3:
+        mask = mask.unsqueeze(1)  # the same for every head
+
+    def theirs() -> tuple[torch.Tensor, torch.Tensor]:
+        unseen = None if mask is None else (~mask).expand(result[1].shape).flatten(0, 1)
+        return PYTORCH_HEADS(
+            *(one.double() for one in given), attn_mask=unseen, average_attn_weights=False
+        )
+
+    assert result[1].shape == (query.shape[0], 2, query.shape[1], key.shape[1])
+    as_pytorch(result[0], given, lambda: theirs()[0])
+    as_pytorch(result[1], (query, key), lambda: theirs()[1])
 
 
 def right_positions(result, length, d_model) -> None:
@@ -544,6 +551,8 @@ MODEL.encoder.load_state_dict(transformer.state_from_torch(PYTORCH.encoder))
 MODEL.decoder.load_state_dict(transformer.state_from_torch(PYTORCH.decoder))
 LAYER, DECODER_LAYER = MODEL.encoder.layers[0], MODEL.decoder.layers[0]
 PYTORCH.double()
+HEADS = DECODER_LAYER.cross_attention
+PYTORCH_HEADS = PYTORCH.decoder.layers[0].multihead_attn
 ONCE: dict[str, Any] = {}
 
 
@@ -763,9 +772,7 @@ CASES: dict[str, Case] = {
     "attention.MultiHeadAttention": Case(
         {"d_model": integers, "num_heads": integers, "dropout": shares}
     ),
-    "attention.MultiHeadAttention.forward": Case(
-        {**qkv, "mask": masks}, right_heads, attention.MultiHeadAttention(4, 2).eval()
-    ),
+    "attention.MultiHeadAttention.forward": Case({**qkv, "mask": masks}, right_heads, HEADS),
     "attention.MultiHeadAttention.extra_repr": Case(
         call=attention.MultiHeadAttention(4, 2).extra_repr
     ),
