@@ -481,7 +481,7 @@ def test_documents_name_only_what_exists(name):
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"https?://|#", target):
             assert (ROOT / target.split("#")[0]).exists(), f"{name}: {target} does not exist"
-    commands = set(re.findall(r"(?:`|^ *)make ([a-z]+)", text, re.MULTILINE))
+    commands = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", text, re.MULTILINE))
     assert commands
     assert commands <= targets()
     for module in re.findall(r"python -m ((?:tools|helpers)\.\w+)", text):
