@@ -173,15 +173,16 @@ def split_by_film(
             "split_by_film needs IMDB's own order, all reviews of label 0 before those of "
             "label 1; the data set was shuffled or is another one"
         )
-    fewest = int(np.bincount(labels).min())
-    if stretches > fewest:
-        raise ValueError(f"{fewest} reviews of one label cannot be cut into {stretches} stretches")
     official = "test" in reviews
     pieces = 2 * stretches
     cut = {"validation": validation // pieces, "test": 0 if official else test // pieces}
     positions: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for label in (0, 1):
         half = np.flatnonzero(labels == label)
+        if stretches > len(half):
+            raise ValueError(
+                f"{len(half)} reviews of label {label} cannot be cut into {stretches} stretches"
+            )
         for stretch in np.array_split(half, stretches):
             for name, part in _cut_stretch(stretch, cut).items():
                 positions[name] += part
@@ -691,13 +692,13 @@ def fit_bias(logits: np.ndarray, labels: Sequence[int]) -> np.ndarray:
 
     labels = labels.astype(int)
     shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
-    bias = minimize(loss_and_slope, np.zeros(logits.shape[1]), jac=True, method="BFGS").x
-    if not np.abs(loss_and_slope(bias)[1]).max() < 1e-3:
+    found = minimize(loss_and_slope, np.zeros(logits.shape[1]), jac=True, method="BFGS")
+    if not np.abs(found.jac).max() < 1e-3:
         raise ValueError(
             "no biases balance the labels: some logits are too far apart, the largest is "
             f"{np.abs(logits).max():.3g}"
         )
-    return bias - bias.mean()
+    return found.x - found.x.mean()
 
 
 def add_to_bias(model: PreTrainedModel, bias: Sequence[float]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -92,6 +92,16 @@ def test_too_few_reviews_are_refused() -> None:
 def test_more_stretches_than_reviews_are_refused_at_once(stretches) -> None:
     with pytest.raises(ValueError, match=f"cannot be cut into {stretches} stretches"):
         finetuning.split_by_film(imdb_like(), test=0, validation=0, stretches=stretches)
+
+
+def test_labels_may_be_floats() -> None:
+    """As a column is once it was a column with gaps."""
+    reviews = imdb_like()
+    floats = DatasetDict(train=reviews["train"].cast_column("label", Value("float64")))
+    sizes = {"test": 240, "validation": 120, "stretches": 3}
+    expected = finetuning.split_by_film(reviews, **sizes)
+    for name, part in finetuning.split_by_film(floats, **sizes).items():
+        assert part["position"] == expected[name]["position"]
 
 
 def test_links_join_reviews_that_share_rare_names() -> None:
