@@ -14,7 +14,6 @@ each time; one that fails is printed, and belongs into the test of the function 
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import importlib
 import inspect
@@ -228,18 +227,14 @@ def right_softmax(result, scores, mask) -> None:
 
 def right_heads(result, query, key, value, mask) -> None:
     given = (query, key, value)
-    if mask is not None and mask.ndim == 3:
-        mask = mask.unsqueeze(1)  # the same for every head
-
-    def theirs() -> tuple[torch.Tensor, torch.Tensor]:
-        unseen = None if mask is None else (~mask).expand(result[1].shape).flatten(0, 1)
-        return PYTORCH_HEADS(
-            *(one.double() for one in given), attn_mask=unseen, average_attn_weights=False
-        )
-
+    output, weights = PYTORCH_HEADS(
+        *(one.double() for one in given),
+        attn_mask=hidden(mask, query, key),
+        average_attn_weights=False,
+    )
     assert result[1].shape == (query.shape[0], 2, query.shape[1], key.shape[1])
-    as_pytorch(result[0], given, lambda: theirs()[0])
-    as_pytorch(result[1], (query, key), lambda: theirs()[1])
+    as_pytorch(result[0], given, output)
+    as_pytorch(result[1], (query, key), weights)
 
 
 def right_positions(result, length, d_model) -> None:
@@ -259,10 +254,9 @@ def right_norm(result, x) -> None:
         assert bool(result.isnan().any())
 
 
-def as_pytorch(result, given: tuple[torch.Tensor, ...], theirs: Callable[[], Any]) -> None:
+def as_pytorch(result, given: tuple[torch.Tensor, ...], expected: torch.Tensor) -> None:
     """What PyTorch answers in double precision, but for queries that may see nothing: NaN there."""
     if finite(*given):
-        expected = theirs()
         assert result.shape == expected.shape
         assert bool(torch.isfinite(result).all())
         answered = expected.isfinite()
@@ -274,30 +268,30 @@ def as_pytorch(result, given: tuple[torch.Tensor, ...], theirs: Callable[[], Any
 
 
 def hidden(mask, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor | None:
-    """Ours says what may be seen, once for all heads; PyTorch's what may not, for each head."""
+    """Ours says what may be seen, PyTorch's what may not, for each of the two heads."""
     if mask is None:
         return None
-    return (~mask).expand(len(queries), queries.shape[1], keys.shape[1]).repeat_interleave(2, 0)
+    mask = mask.unsqueeze(1) if mask.ndim == 3 else mask  # the same for every head
+    return (~mask).expand(len(queries), 2, queries.shape[1], keys.shape[1]).flatten(0, 1)
 
 
 def right_feed_forward(result, x) -> None:
-    first, second = copy.deepcopy(FEED_FORWARD.widen), copy.deepcopy(FEED_FORWARD.narrow)
-    twice = nn.Sequential(first, nn.ReLU(), second).double()
-    as_pytorch(result, (x,), lambda: twice(x.double()))
+    layer = PYTORCH.encoder.layers[0]
+    as_pytorch(result, (x,), layer.linear2(layer.linear1(x.double()).relu()))
 
 
 def right_residual(result, x, sublayer) -> None:
     summed = x.double() + sublayer(x.double())
-    as_pytorch(result, (x,), lambda: nn.functional.layer_norm(summed, summed.shape[-1:]))
+    as_pytorch(result, (x,), nn.functional.layer_norm(summed, summed.shape[-1:]))
 
 
 def right_encoding(result, x, mask) -> None:
-    as_pytorch(result, (x,), lambda: PYTORCH.encoder(x.double(), mask=hidden(mask, x, x)))
+    as_pytorch(result, (x,), PYTORCH.encoder(x.double(), mask=hidden(mask, x, x)))
 
 
 def right_decoding(result, x, memory, mask, memory_mask) -> None:
     masks = {"tgt_mask": hidden(mask, x, x), "memory_mask": hidden(memory_mask, x, memory)}
-    as_pytorch(result, (x, memory), lambda: PYTORCH.decoder(x.double(), memory.double(), **masks))
+    as_pytorch(result, (x, memory), PYTORCH.decoder(x.double(), memory.double(), **masks))
 
 
 def embedded(table: nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -308,22 +302,18 @@ def embedded(table: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 def right_states(result, source, source_mask) -> None:
     unseen = source == SMALL.pad_id if source_mask is None else ~source_mask
     x = embedded(MODEL.source_embedding, source)
-    as_pytorch(result, (x,), lambda: PYTORCH.encoder(x, src_key_padding_mask=unseen))
+    as_pytorch(result, (x,), PYTORCH.encoder(x, src_key_padding_mask=unseen))
 
 
 def right_logits(result, target, memory, source_mask) -> None:
     x = embedded(MODEL.target_embedding, target)
     unseen = None if source_mask is None else ~source_mask
-
-    def theirs() -> torch.Tensor:
-        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        states = PYTORCH.decoder(
-            x, memory.double(), tgt_mask=later, memory_key_padding_mask=unseen,
-            tgt_key_padding_mask=target == SMALL.pad_id,
-        )  # fmt: skip
-        return states @ MODEL.output.weight.double().T
-
-    as_pytorch(result, (x, memory), theirs)
+    later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+    states = PYTORCH.decoder(
+        x, memory.double(), tgt_mask=later, memory_key_padding_mask=unseen,
+        tgt_key_padding_mask=target == SMALL.pad_id,
+    )  # fmt: skip
+    as_pytorch(result, (x, memory), states @ MODEL.output.weight.double().T)
 
 
 def right_looks(result, source, target) -> None:
@@ -514,7 +504,7 @@ def right_files(result, trainer, folder) -> None:
     folder = Path(folder).absolute()  # to transformers an empty name is none
     saved = BertForSequenceClassification.from_pretrained(folder).state_dict()
     assert all(torch.equal(one, saved[name]) for name, one in trainer.model.state_dict().items())
-    assert not list(Path(folder).glob("*.bin"))
+    assert not list(folder.glob("*.bin"))
 
 
 def unchanged(result, **arguments: Any) -> None:
@@ -542,7 +532,6 @@ def reviews(labels: list[int], **more: list[Any]) -> Dataset:
     return Dataset.from_dict({"text": rows, "label": labels, **more})
 
 
-FEED_FORWARD = transformer.FeedForward(4, 8)
 # One layer each, so a layer alone answers as the stack does.
 PYTORCH = nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, batch_first=True).eval()
 PYTORCH.encoder.norm = PYTORCH.decoder.norm = None
@@ -834,7 +823,7 @@ CASES: dict[str, Case] = {
             "activation": st.sampled_from(["relu", "gelu"]),
         }
     ),
-    "transformer.FeedForward.forward": Case(x_given, right_feed_forward, FEED_FORWARD),
+    "transformer.FeedForward.forward": Case(x_given, right_feed_forward, LAYER.feed_forward),
     "transformer.Residual": Case(config_given),
     "transformer.Residual.forward": Case(
         {**x_given, "sublayer": st.just(torch.tanh)},

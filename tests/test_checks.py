@@ -302,15 +302,27 @@ def test_a_disk_that_cannot_be_written_does_not_stop_the_reader(tmp_path, monkey
         check_equal("wrong", 1, 2)
 
 
-NAMED = {
-    "close": lambda name: check_close(name, 1.0, 1.0, atol=0.1),
-    "equal": lambda name: check_equal(name, 1, 1),
-    "at least": lambda name: check_at_least(name, 2.0, 1.0),
-    "at most": lambda name: check_at_most(name, 1.0, 2.0),
+def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.delenv(checks.VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    root = checks.Path(checks.__file__).resolve().parent.parent
+    assert checks.records_folder() == root / "_build" / "checks"
+    monkeypatch.setattr(checks, "__file__", str(tmp_path / "site-packages/helpers/checks.py"))
+    assert checks.records_folder() == tmp_path / "_build" / "checks"
+
+
+# --- what a check is told and needs ---------------------------------------------------
+
+CALLS = {
+    "close": lambda name="wrong", **needs: check_close(name, 1.0, 2.0, atol=0.1, **needs),
+    "equal": lambda name="wrong", **needs: check_equal(name, 1, 2, **needs),
+    "at least": lambda name="wrong", **needs: check_at_least(name, 1.0, 2.0, **needs),
+    "at most": lambda name="wrong", **needs: check_at_most(name, 2.0, 1.0, **needs),
 }
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
-@pytest.mark.parametrize("call", NAMED.values(), ids=NAMED)
+@every_call
 def test_a_check_without_a_name_is_refused(folder, call):
     for name in ("", " "):
         with pytest.raises(ValueError, match="what is checked"):
@@ -321,26 +333,6 @@ def test_a_check_without_a_name_is_refused(folder, call):
     with pytest.raises(TypeError, match="unit must be a string"):
         check_at_least("the figure", 2.0, 1.0, unit=3)
     assert recorded(folder)["checks"] == []
-
-
-def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
-    monkeypatch.delenv(checks.VARIABLE)
-    monkeypatch.chdir(tmp_path)
-    root = checks.Path(checks.__file__).resolve().parent.parent
-    assert checks.records_folder() == root / "_build" / "checks"
-    monkeypatch.setattr(checks, "__file__", str(tmp_path / "site-packages/helpers/checks.py"))
-    assert checks.records_folder() == tmp_path / "_build" / "checks"
-
-
-# --- what a check needs ---------------------------------------------------------------
-
-CALLS = {
-    "close": lambda **needs: check_close("wrong", 1.0, 2.0, atol=0.1, **needs),
-    "equal": lambda **needs: check_equal("wrong", 1, 2, **needs),
-    "at least": lambda **needs: check_at_least("wrong", 1.0, 2.0, **needs),
-    "at most": lambda **needs: check_at_most("wrong", 2.0, 1.0, **needs),
-}
-every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @pytest.fixture
