@@ -1,5 +1,7 @@
 """How much work a run does: ``small`` on two CPU cores, ``full`` on a GPU with the Hub.
 
+This is also the one place that asks the machine for an accelerator or for fast bfloat16.
+
 A notebook never branches on the machine it runs on. It asks for a number::
 
     examples = profiles.pick(small=4_000, full=25_000)
@@ -19,7 +21,6 @@ import functools
 import os
 import urllib.error
 import urllib.request
-from numbers import Integral
 from typing import Literal, TypeVar
 
 Profile = Literal["small", "full"]
@@ -83,26 +84,35 @@ def steps(planned: int) -> int:
     """Return how many steps a pass over the data takes: ``planned``, fewer in a rehearsal.
 
     Raises:
-        TypeError: ``planned`` is no whole number.
-        ValueError: ``planned`` is negative, or ``HANDBOOK_REHEARSAL`` is not what
-            :func:`rehearsal` expects.
+        ValueError: ``HANDBOOK_REHEARSAL`` is not what :func:`rehearsal` expects.
     """
-    if isinstance(planned, bool) or not isinstance(planned, Integral):
-        raise TypeError(f"planned must be a whole number, got {planned!r}")
-    if planned < 0:
-        raise ValueError(f"planned must be 0 or more, got {planned}")
     limit = rehearsal()
     return planned if limit is None else min(planned, limit)
 
 
-@functools.cache
-def _detected() -> Profile:
+def uses_accelerator() -> bool:
+    """Say whether training runs on a GPU: there is one, and Accelerate was not told otherwise."""
     # Imported here: asking for a profile by name must not cost the seconds that torch needs.
     import torch
     from accelerate.utils import parse_flag_from_env
 
-    gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    return "full" if gpu and _hub_is_reachable() else "small"
+    return torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+def computes_bf16_fast() -> bool:
+    """Say whether this machine multiplies bfloat16 matrices in hardware."""
+    import torch
+    from accelerate.utils import is_bf16_available
+
+    if uses_accelerator():
+        return is_bf16_available()
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("amx_tile"))
+
+
+@functools.cache
+def _detected() -> Profile:
+    return "full" if uses_accelerator() and _hub_is_reachable() else "small"
 
 
 def _hub_is_reachable(timeout: float = 2.0) -> bool:

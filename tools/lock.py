@@ -28,20 +28,29 @@ CUDA = re.compile(r"^(nvidia-|cuda-|triton==)")
 
 HEAD = "# Made by `make lock` from pyproject.toml. Do not edit by hand.\n"
 LOCK = ROOT / "requirements.lock"
+LOCKS = (LOCK, ROOT / "requirements-cuda.lock")
 ENVIRONMENT = ROOT / "environment.yml"
 ENVIRONMENT_EXTRAS = ("book", "lab", "test")
 
 
-def resolve() -> list[str]:
-    """Return the resolved requirements, each with its hashes as one block of text."""
+def resolve(*, upgrade: bool) -> list[str]:
+    """Return the resolved requirements, each with its hashes as one block of text.
+
+    Without ``upgrade`` every version of the present lock stays that still fits.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         constraint = Path(scratch) / "constraints.txt"
         constraint.write_text(f"torch=={TORCH}\n")
+        present = Path(scratch) / "present.txt"
+        if not upgrade:
+            present.write_text("".join(path.read_text(encoding="utf-8") for path in LOCKS))
         command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--quiet"]
         command += ["--python-version", "3.11", "--all-extras", "--generate-hashes"]
-        command += ["--no-header", "--no-annotate", "--upgrade", "--no-emit-index-url"]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
+        command += ["--output-file", str(present)]
         command += ["--constraint", str(constraint), str(ROOT / "pyproject.toml")]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        text = present.read_text(encoding="utf-8")
     return re.split(r"(?m)^(?=\S)", text)[1:]
 
 
@@ -90,17 +99,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--environment-only", action="store_true", help="write environment.yml, resolve nothing"
     )
-    if parser.parse_args(arguments).environment_only:
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    options = parser.parse_args(arguments)
+    if options.environment_only:
         write_environment()
         return 0
     common, cuda = [], []
-    for block in resolve():
+    for block in resolve(upgrade=options.upgrade):
         if block.startswith(f"torch=={TORCH}"):
             extra = "".join(f" \\\n    --hash=sha256:{sha256}" for sha256 in TORCH_CPU_WHEELS)
             block = block.rstrip("\n") + extra + "\n"
         (cuda if CUDA.match(block) else common).append(block)
     LOCK.write_text(HEAD + "".join(common), encoding="utf-8")
-    (ROOT / "requirements-cuda.lock").write_text(HEAD + "".join(cuda), encoding="utf-8")
+    LOCKS[1].write_text(HEAD + "".join(cuda), encoding="utf-8")
     write_environment()
     print(f"{len(common)} packages in requirements.lock, {len(cuda)} in requirements-cuda.lock")
     return 0

@@ -1,0 +1,95 @@
+"""Files that are whole or not there: written in one step, sealed by the SHA-256 of each.
+
+A file is written beside its place and then renamed, so whoever reads it sees the old text or the
+new one. A finished folder gets a manifest of SHA-256 sums as its last file: a folder without one
+was left half written, and a changed byte is found.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+# The numbers by which systems say that a disk or a quota is full, or a file may not grow.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAYS_FULL = re.compile(
+    r"No space left|Disk quota exceeded|File too large"
+    + "".join(rf"|(?:\[Errno|os error) {number}\b" for number in FULL)
+)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file in one step; if that fails, what was there before is untouched.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def seal(folder: Path, **about: str) -> None:
+    """Record the SHA-256 of every file of a finished ``folder`` in its ``manifest.json``.
+
+    Written last and in one step, it also says that nothing is missing; :func:`damage` reads it.
+
+    Args:
+        folder: the finished folder.
+        about: what else the manifest is to say, such as ``source``.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    sums = {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
+    }
+    write(folder / MANIFEST, json.dumps(about | {"sha256": sums}, indent=2) + "\n")
+
+
+def damage(folder: Path, pinned: dict[str, str] | None = None) -> list[str]:
+    """Return a line for each file of a sealed ``folder`` that is missing or has changed.
+
+    Args:
+        folder: what :func:`seal` has sealed.
+        pinned: SHA-256 sums that stand whatever the manifest says.
+    """
+    try:
+        recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        expected = recorded | (pinned or {})
+    except (OSError, ValueError, KeyError, TypeError):
+        recorded = None
+    if not recorded:
+        return [f"{folder / MANIFEST} is missing or unreadable."]
+    found = []
+    for relative, sum_of_file in expected.items():
+        path = folder / relative
+        if not path.is_file():
+            found.append(f"{path} is missing.")
+        elif sha256(path) != sum_of_file:
+            found.append(f"{path} is damaged: its SHA-256 is not {sum_of_file[:12]}….")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def says_full(text: str) -> bool:
+    """Say whether a program's message means that the disk, a quota or a file is full."""
+    return _SAYS_FULL.search(text) is not None
