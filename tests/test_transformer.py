@@ -1,6 +1,5 @@
 """Our Transformer against PyTorch's and transformers', and against brute force."""
 
-import dataclasses
 import itertools
 import math
 
@@ -12,11 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.models.bert.modeling_bert import BertConfig, BertEncoder, BertLayer
 
-from helpers import transformer
 from helpers.attention import causal_mask, padding_mask
 from helpers.transformer import (
     Decoder,
-    DecoderLayer,
     Encoder,
     EncoderLayer,
     FeedForward,
@@ -31,7 +28,7 @@ from helpers.transformer import (
     warmup_learning_rate,
 )
 
-property_test = settings(deadline=None, derandomize=True, max_examples=200)
+property_test = settings(deadline=None, derandomize=True, max_examples=100)
 seeds = st.integers(0, 2**31)
 norms = st.sampled_from(["post", "pre"])
 
@@ -62,6 +59,12 @@ def configs(draw, **fixed) -> TransformerConfig:
         "activation": draw(st.sampled_from(["relu", "gelu"])),
     }
     return TransformerConfig(**(choices | fixed))
+
+
+def small(**choices) -> TransformerConfig:
+    sizes = {"d_model": 8, "num_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "d_ff": 16}
+    vocabulary = {"source_vocab_size": 9, "target_vocab_size": 9}
+    return TransformerConfig(**(vocabulary | sizes | {"dropout": 0.0, "max_length": 8} | choices))
 
 
 def make(kind, config: TransformerConfig, seed: int):
@@ -125,26 +128,10 @@ def test_positions_are_the_papers_formula(length, half):
         assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
-@property_test
-@given(half=st.integers(1, 20), shift=st.integers(0, 40))
-def test_dot_products_of_positions_depend_on_the_distance_alone(half, shift):
-    table = sinusoidal_positions(64, 2 * half)
-    products = (table[: 64 - shift] * table[shift:]).sum(-1)
-    assert_close(products, products[:1].expand_as(products))
-
-
 def test_positions_stay_exact_far_out():
     far = sinusoidal_positions(50_001, 4)[50_000]
     expected = [math.sin(50_000), math.cos(50_000), math.sin(500), math.cos(500)]
     assert far.tolist() == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("length", "d_model", "named"), [(0, 4, "length"), (3, 5, "d_model"), (3, 0, "d_model")]
-)
-def test_impossible_positions_are_refused(length, d_model, named):
-    with pytest.raises(ValueError, match=named):
-        sinusoidal_positions(length, d_model)
 
 
 # --- the parts ----------------------------------------------------------------------
@@ -170,10 +157,6 @@ def test_layer_norm_is_pytorchs(shape, d_model, eps, scale, seed):
     (mine,) = torch.autograd.grad((ours(x) * direction).sum(), x)
     (other,) = torch.autograd.grad((theirs(x) * direction).sum(), x)
     assert_close(mine, other)
-
-
-def test_layer_norm_of_a_constant_vector_is_finite():
-    assert torch.equal(LayerNorm(4)(torch.full((2, 4), 3.0)), torch.zeros(2, 4))
 
 
 @property_test
@@ -210,16 +193,8 @@ def test_residual_is_the_textbooks(norm, rows, positions, seed):
     assert_close(residual(x, sublayer), expected)
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_other_floats_than_the_weights_are_refused_unless_autocast_converts_them(norm):
-    config = TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8, norm=norm, dropout=0.0)
-    layer = EncoderLayer(config).float()
-    x = torch.randn(2, 3, 8, dtype=torch.bfloat16)
-    for module in (layer.feed_forward, lambda x: layer.attention(x, x, x)):
-        with pytest.raises(
-            TypeError, match=r"dtype torch\.bfloat16, the weights have torch\.float"
-        ):
-            module(x)
+def test_autocast_converts_what_the_layers_need():
+    layer, x = EncoderLayer(small()).float(), torch.randn(2, 3, 8, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         halves = layer(x)
     assert_close(halves.float(), layer(x.float()), atol=0.1, rtol=0.05)
@@ -325,12 +300,6 @@ def test_gradients_are_pytorchs(norm):
         assert_close(mine, other)
 
 
-@pytest.mark.parametrize("kind", [nn.Linear(2, 2), nn.Transformer(4, 1, 1, 1, 4, batch_first=True)])
-def test_other_modules_are_no_stack_of_pytorch(kind):
-    with pytest.raises(TypeError, match="stack is a"):
-        state_from_torch(kind)
-
-
 # --- equal to BERT ------------------------------------------------------------------
 
 
@@ -366,11 +335,6 @@ def test_encoder_is_berts(heads, d_k, layers, rows, n, seed):
     first = EncoderLayer(config).eval()
     first.load_state_dict(state_from_bert(layer))
     assert_close(first(x, mask), layer(x, added))
-
-
-def test_other_modules_are_no_bert():
-    with pytest.raises(ValueError, match="module is a Linear"):
-        state_from_bert(nn.Linear(2, 2))
 
 
 # --- what the model may and may not see ---------------------------------------------
@@ -477,7 +441,7 @@ def log_p(model: Transformer, source: torch.Tensor, answers: list[tuple[int, ...
     return chosen.masked_fill(target == 0, 0.0).sum(-1).tolist()
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@property_test
 @given(seed=seeds, penalty=st.sampled_from([0.0, 0.6, 1.5]), longest=st.integers(1, 3))
 def test_beam_search_with_all_beams_finds_the_best_answer(seed, penalty, longest):
     model = make(Transformer, small(source_vocab_size=6, target_vocab_size=5), seed)
@@ -524,19 +488,14 @@ def test_rows_of_a_batch_do_not_meet(config, beams, seed):
         assert ids[ids != 0].tolist() == alone[alone != 0].tolist()
 
 
-def test_generate_leaves_the_model_in_training_and_without_gradients():
+def test_generate_drops_nothing_and_leaves_every_part_in_its_mode():
     model = make(Transformer, small(dropout=0.5), 0).train()
+    model.encoder.eval()  # as when only the decoder is trained
+    before = [part.training for part in model.modules()]
     source = torch.randint(3, 9, (2, 4))
     first, second = (model.generate(source, max_length=5) for _ in range(2))
     assert torch.equal(first, second)
-    assert model.training
-
-
-@pytest.mark.parametrize("penalty", [-11, 1e30, 10**30])
-def test_a_length_penalty_that_leaves_no_best_answer_is_refused(penalty):
-    model = Transformer(TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8))
-    with pytest.raises(ValueError, match=r"length_penalty is .* expected -10 to 10"):
-        model.generate(torch.tensor([[3, 4]]), num_beams=2, length_penalty=penalty)
+    assert [part.training for part in model.modules()] == before
 
 
 def test_a_length_penalty_makes_answers_longer():
@@ -617,14 +576,6 @@ def test_a_fresh_embedding_enters_with_variance_one():
     assert float((model.source_embedding.weight.detach() * 16).var()) == pytest.approx(1, abs=0.05)
 
 
-def test_the_state_dict_makes_the_same_model():
-    model = make(Transformer, small(), 3)
-    again = Transformer(model.config).eval()
-    again.load_state_dict(model.state_dict())
-    source, target = torch.randint(3, 9, (2, 4)), torch.randint(3, 9, (2, 3))
-    assert torch.equal(again(source, target), model(source, target))
-
-
 def test_it_learns_to_copy():
     model = Transformer(small(d_model=32, d_ff=64, num_heads=2, encoder_layers=1, decoder_layers=1))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -642,44 +593,35 @@ def test_it_learns_to_copy():
     assert right.all(dim=1).float().mean() > 0.9
 
 
-# --- wrong input --------------------------------------------------------------------
-
-
-def small(**choices) -> TransformerConfig:
-    sizes = {"d_model": 8, "num_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "d_ff": 16}
-    vocabulary = {"source_vocab_size": 9, "target_vocab_size": 9}
-    return TransformerConfig(**(vocabulary | sizes | {"dropout": 0.0, "max_length": 8} | choices))
+# --- what would be silently wrong is refused ----------------------------------------
 
 
 @pytest.mark.parametrize(
     ("choices", "named"),
     [
-        ({"num_heads": 3}, "num_heads is 3 and does not divide d_model = 8"),
-        ({"num_heads": 0}, "num_heads"),
-        ({"d_model": 7, "num_heads": 7}, "d_model is 7"),
-        ({"d_model": 8.0}, "d_model"),
-        ({"encoder_layers": 0}, "encoder_layers"),
-        ({"d_ff": True}, "d_ff"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"attention_dropout": -0.1}, "attention_dropout"),
-        ({"norm": "middle"}, "norm is 'middle'"),
-        ({"activation": "tanh"}, "activation is 'tanh'"),
-        ({"positions": "learned"}, "positions is 'learned'"),
-        ({"norm_eps": 0.0}, "norm_eps"),
-        ({"end_id": 9}, "end_id is 9"),
-        ({"pad_id": -1}, "pad_id"),
-        ({"begin_id": 2}, "expected three"),
-        ({"share_embeddings": True, "source_vocab_size": 10}, "share_embeddings"),
+        ({"num_heads": 3}, "num_heads is 3; expected a divisor of d_model = 8"),
+        ({"d_model": 7, "num_heads": 7}, "d_model is 7; expected an even number"),
+        ({"encoder_layers": 0}, "encoder_layers is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"attention_dropout": -0.1}, "attention_dropout is -0.1"),
+        ({"norm_eps": math.nan}, "norm_eps is nan"),
+        ({"end_id": 9}, "end_id is 9; expected an id from 0 to 8"),
+        ({"pad_id": 8, "source_vocab_size": 8}, "pad_id is 8; expected an id from 0 to 7"),
+        ({"begin_id": 2}, "expected three different"),
+        ({"share_embeddings": True, "source_vocab_size": 10}, "target_vocab_size is 9"),
     ],
 )
-def test_an_impossible_config_is_refused(choices, named):
+def test_choices_that_do_not_fit_are_refused(choices, named):
     with pytest.raises(ValueError, match=named):
         small(**choices)
 
 
-def test_an_odd_width_is_fine_without_positions():
-    model = Transformer(small(d_model=7, num_heads=7, positions="none"))
-    assert model(torch.tensor([[3, 4]]), torch.tensor([[1]])).shape == (1, 1, 9)
+@pytest.mark.parametrize(
+    ("name", "value"), [("norm", "middle"), ("causal", "no"), ("d_model", 8.5), ("dropout", "0")]
+)
+def test_choices_of_another_kind_are_refused(name, value):
+    with pytest.raises(TypeError, match=name):
+        small(**{name: value})
 
 
 IDS = torch.full((2, 5), 3)
@@ -687,74 +629,35 @@ MEMORY = torch.zeros(2, 5, 8, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "message"),
+    ("call", "said"),
     [
-        (lambda m: m.encode(IDS[0]), ValueError, r"source has shape \(5,\); expected \(batch"),
-        (lambda m: m.encode(IDS[:, :0]), ValueError, r"source has shape \(2, 0\)"),
-        (lambda m: m.encode(IDS.float()), TypeError, r"source has dtype torch.float32 and shape"),
-        (lambda m: m.encode(IDS.bool()), TypeError, r"source has dtype torch.bool"),
-        (lambda m: m.encode([[3, 4]]), TypeError, "source is a list"),
-        (lambda m: m.encode(IDS + 6), ValueError, r"source of shape \(2, 5\) .* expected 0 to 8"),
-        (lambda m: m.encode(IDS - 4), ValueError, "holds ids from -1"),
-        (lambda m: m.encode(IDS.repeat(1, 2)), ValueError, r"source has shape \(2, 10\).*at most"),
-        (lambda m: m.encode(IDS, IDS), TypeError, "source_mask has dtype torch.int64 and shape"),
-        (lambda m: m.encode(IDS, [True]), TypeError, "source_mask is a list"),
-        (lambda m: m.encode(IDS, IDS[:, :4] > 0), ValueError, r"source_mask has shape \(2, 4\)"),
-        (lambda m: m.encode(IDS, IDS[:1] > 0), ValueError, r"source_mask has shape \(1, 5\)"),
-        (lambda m: m(IDS, IDS[0]), ValueError, r"target has shape \(5,\)"),
-        (lambda m: m(IDS, IDS + 6), ValueError, "target of shape"),
-        (lambda m: m(IDS, IDS.repeat(1, 2)), ValueError, r"target has shape \(2, 10\)"),
-        (lambda m: m(IDS, IDS[:1]), ValueError, r"memory has shape \(2, 5, 8\) .* shape \(1, 5\)"),
-        (lambda m: m.decode(IDS, MEMORY[0], None), ValueError, r"memory has shape \(5, 8\)"),
-        (lambda m: m.decode(IDS, MEMORY[..., :7], None), ValueError, r"memory has shape .*5, 7"),
-        (lambda m: m.decode(IDS, IDS, None), TypeError, "memory has dtype torch.int64"),
-        (lambda m: m.decode(IDS, MEMORY, IDS), TypeError, "source_mask has dtype"),
-        (lambda m: m.decode(IDS, MEMORY, IDS[:, :4] > 0), ValueError, "source_mask has shape"),
-        (lambda m: m.generate(IDS, max_length=9), ValueError, "max_length is 9; expected 1 to 8"),
-        (lambda m: m.generate(IDS, max_length=0), ValueError, "max_length is 0"),
-        (lambda m: m.generate(IDS, num_beams=0), ValueError, "num_beams is 0"),
-        (lambda m: m.generate(IDS[0]), ValueError, r"source has shape \(5,\)"),
-        (lambda m: m.cross_attention(IDS, IDS[0]), ValueError, r"target has shape \(5,\)"),
-        (lambda m: m.encoder(MEMORY[0]), ValueError, r"x has shape \(5, 8\)"),
-        (lambda m: m.encoder(MEMORY, torch.ones(5, 5)), TypeError, "mask has dtype torch.float"),
-        (lambda m: m.encoder(MEMORY, IDS[:, :4] > 0), ValueError, r"mask has shape \(2, 4\)"),
-        (lambda m: m.decoder(MEMORY[0], MEMORY), ValueError, r"x has shape \(5, 8\)"),
-        (lambda m: m.decoder(MEMORY, MEMORY[:1]), ValueError, "memory has shape"),
-        (lambda m: m.encoder.layers[0].feed_forward(MEMORY[..., :3]), ValueError, "x has shape"),
-        (lambda m: LayerNorm(4)(MEMORY), ValueError, r"x has shape \(2, 5, 8\); expected 4"),
-        (lambda m: LayerNorm(8)(IDS), TypeError, "x has dtype torch.int64"),
-        (lambda m: LayerNorm(8)("x"), TypeError, "x is a str"),
-        (lambda m: FeedForward(4, 4, "tanh"), ValueError, "activation is 'tanh'"),
-        (lambda m: label_smoothed_loss(MEMORY, IDS[:, :4]), ValueError, "logits has shape"),
-        (lambda m: label_smoothed_loss(MEMORY, IDS + 5), ValueError, "target of shape"),
-        (lambda m: label_smoothed_loss(MEMORY, IDS, 1.0), ValueError, "smoothing is 1.0"),
-        (lambda m: label_smoothed_loss(MEMORY, IDS.float()), TypeError, "target has dtype"),
-        (lambda m: warmup_learning_rate(0, 512), ValueError, "step is 0"),
-        (lambda m: warmup_learning_rate(1, 512, 0), ValueError, "warmup_steps is 0"),
+        (lambda m: m.encode(IDS[0]), "source"),
+        (lambda m: m.encode(IDS.double()), "source"),
+        (lambda m: m.encode(IDS, IDS), "source_mask"),
+        (lambda m: m.encode(IDS, IDS[:, :4] > 0), "source_mask"),
+        (lambda m: m(IDS, IDS[:1]), "target"),
+        (lambda m: m.decode(IDS, MEMORY[..., :7], None), "memory"),
+        (lambda m: m.decode(IDS, MEMORY, IDS[:1] > 0), "source_mask"),
+        (lambda m: m.encoder(MEMORY, torch.ones(5, 5)), "mask"),
+        (lambda m: LayerNorm(4)(MEMORY), "x"),
+        (lambda m: sinusoidal_positions(3, 5), "the return value"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS[:, :4]), "target"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS.double()), "target"),
+        (lambda m: state_from_torch(nn.Linear(2, 2)), "stack"),
+        (lambda m: m.encode(IDS.repeat(1, 2)), "10 ids and max_length is 8"),
+        (lambda m: m.generate(IDS, max_length=9), "max_length is 9; expected 1 to 8"),
+        (lambda m: m.generate(IDS, num_beams=2, length_penalty=1e30), "expected -10 to 10"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS, 1.0), "smoothing is 1.0"),
+        (lambda m: m.encode(IDS + 6), "index out of range"),
+        (lambda m: label_smoothed_loss(MEMORY, IDS + 5), "out of bounds"),
     ],
-)  # fmt: skip
-def test_wrong_input_is_named(call, kind, message):
-    with pytest.raises(kind, match=message):
+)
+def test_what_would_be_silently_wrong_is_refused(call, said):
+    with pytest.raises((TypeError, ValueError, IndexError, RuntimeError), match=said):
         call(Transformer(small()))
 
 
-def test_a_failed_look_leaves_no_hooks_behind():
-    model = Transformer(small())
-    with pytest.raises(ValueError, match="target"):
-        model.cross_attention(IDS, IDS + 6)
-    assert not any(layer.cross_attention._forward_hooks for layer in model.decoder.layers)
-
-
-def test_the_config_is_a_dataclass_that_can_be_varied():
-    assert dataclasses.replace(small(), norm="pre").norm == "pre"
-    assert transformer.NORMS == ("post", "pre")
-
-
-@property_test
-@given(config=configs(), rows=st.integers(1, 3), n=st.integers(1, 5), seed=seeds)
-def test_layers_keep_the_shape_even_where_nothing_may_be_seen(config, rows, n, seed):
-    layer, block = make(EncoderLayer, config, seed), make(DecoderLayer, config, seed)
-    x, mask = torch.randn(rows, n, config.d_model), torch.rand(rows, n, n) < 0.5
-    for output in (layer(x, mask), block(x, x, mask, mask)):
-        assert output.shape == x.shape
-        assert bool(output.isfinite().all())
+def test_one_position_is_not_used_for_all():
+    """Added to a longer sequence, a table of one row would broadcast without an error."""
+    with pytest.raises(ValueError, match="5 ids and max_length is 1"):
+        Transformer(small(max_length=1)).encode(IDS)

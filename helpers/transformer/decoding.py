@@ -1,0 +1,67 @@
+"""Writing an answer id by id: beam search, which with one beam is the greedy search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from helpers.shapes import checked
+from helpers.transformer.config import TransformerConfig
+
+
+@checked
+@torch.no_grad()
+def beam_search(
+    next_logits: Callable[[Tensor], Tensor],
+    start: Int[Tensor, "batch beams 1"],
+    config: TransformerConfig,
+    *,
+    max_length: int,
+    length_penalty: float,
+) -> Int[Tensor, "batch n"]:
+    """Follow the best ``beams`` answers of each source, and return the very best.
+
+    A sequence of n ids scores ``log p / ((5 + n) / 6) ** length_penalty``. ``pad_id`` and
+    ``begin_id`` are never chosen; an answer that has ended goes on with ``pad_id``.
+
+    Args:
+        next_logits: takes the ids so far, ``(batch * beams, length)``, and returns the logits of
+            the id that follows, ``(batch * beams, vocabulary)``.
+        start: ``begin_id`` for each beam.
+        config: tells ``pad_id``, ``begin_id`` and ``end_id``.
+        max_length: how many ids to write at most.
+        length_penalty: 0 prefers short answers, more of it long ones.
+
+    Returns:
+        The ids that follow ``begin_id``, n at most ``max_length``.
+
+    Source: Wu et al. 2016, equation 14 (https://arxiv.org/abs/1609.08144).
+    """
+    ids, (batch, beams, _) = start, start.shape
+    # All beams begin alike, so all but the first are switched off for the first step.
+    log_p = torch.full((batch, beams), -math.inf, dtype=torch.float32, device=start.device)
+    log_p[:, 0] = 0.0
+    for _ in range(max_length):
+        logits = next_logits(ids.flatten(0, 1)).float()  # (batch * beams, vocabulary)
+        logits[:, [config.pad_id, config.begin_id]] = -math.inf
+        step = logits.log_softmax(dim=-1).unflatten(0, (batch, beams))
+        done = (ids[..., -1] == config.end_id) | (ids[..., -1] == config.pad_id)
+        frozen = torch.full_like(step[0, 0], -math.inf)
+        frozen[config.pad_id] = 0.0  # a finished answer goes on with padding, for free
+        total = log_p.unsqueeze(-1) + torch.where(done.unsqueeze(-1), frozen, step)
+        # (batch, beams, vocabulary); the length counts the id that is about to be added.
+        length = (ids != config.pad_id).sum(-1) - done.long()
+        scores = total / ((5 + length.unsqueeze(-1)) / 6) ** length_penalty
+        best = scores.flatten(1).topk(beams).indices  # (batch, beams), the best one first
+        log_p = total.flatten(1).gather(1, best)
+        parent, chosen = best // step.shape[-1], best % step.shape[-1]
+        ids = ids.gather(1, parent.unsqueeze(-1).expand(-1, -1, ids.shape[-1]))
+        ids = torch.cat((ids, chosen.unsqueeze(-1)), dim=-1)
+        ended = (chosen == config.end_id) | (chosen == config.pad_id) | log_p.isneginf()
+        if bool(ended.all()):
+            break
+    return ids[:, 0, 1:]

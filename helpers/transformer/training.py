@@ -1,0 +1,65 @@
+"""How the Transformer of the paper is trained: its loss and its learning rate.
+
+Source: Vaswani et al. 2017, section 5 (https://arxiv.org/abs/1706.03762).
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from helpers.shapes import checked
+
+
+@checked
+def label_smoothed_loss(
+    logits: Float[Tensor, "*batch vocabulary"],
+    target: Int[Tensor, "*batch"],
+    smoothing: float = 0.1,
+    ignore_id: int | None = None,
+) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy against a target that leaves some probability to all ids.
+
+    The right id is to get ``1 - smoothing`` and all V ids together share ``smoothing`` evenly.
+
+    Args:
+        logits: for each position, one for each id of the vocabulary.
+        target: the right ids.
+        smoothing: at least 0, below 1; 0 is the plain cross-entropy.
+        ignore_id: positions whose target is this id (padding) do not count.
+
+    Returns:
+        The mean over the positions that count, in nats; NaN if there are none.
+
+    Raises:
+        ValueError: ``smoothing`` is out of range.
+
+    Source: Vaswani et al. 2017, section 5.4; Szegedy et al. 2016, section 7
+    (https://arxiv.org/abs/1512.00567).
+    """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is {smoothing}; expected at least 0 and below 1.")
+    if ignore_id is not None:
+        counts = target != ignore_id
+        logits, target = logits[counts], target[counts]  # (counted, V), (counted)
+    log_p = logits.log_softmax(dim=-1)
+    right = log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+    if smoothing == 0:  # not zero times the mean: an id that is ruled out has log p = -inf
+        return -right.mean()
+    return -((1 - smoothing) * right + smoothing * log_p.mean(dim=-1)).mean()
+
+
+@checked
+def warmup_learning_rate(step: int, d_model: int, warmup_steps: int = 4000) -> float:
+    """Return the paper's learning rate: a straight rise, then a fall with the root of the step.
+
+    ``d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5)``
+
+    Args:
+        step: number of the update, the first one is 1.
+        d_model: width of the model; a wider one learns more slowly.
+        warmup_steps: the update at which the rate is highest.
+
+    Source: Vaswani et al. 2017, equation 3.
+    """
+    return d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)
