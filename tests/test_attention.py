@@ -82,8 +82,8 @@ def cases(draw, dtypes=tuple(DTYPES)):
 
 
 @many
-@given(cases())
-def test_attention_equals_a_reference_written_another_way(case):
+@given(cases(), st.integers(1, 12))
+def test_attention_equals_a_reference_written_another_way(case, tile):
     query, key, value, mask = case
     output, weights = attention.scaled_dot_product_attention(query, key, value, mask)
     # The reference starts from the same rounded numbers, so only our own rounding is compared.
@@ -91,6 +91,9 @@ def test_attention_equals_a_reference_written_another_way(case):
     assert_near(weights, expected_weights, query.dtype)
     assert_near(output, expected, query.dtype)
     assert output.dtype == weights.dtype == query.dtype
+    tiled = attention.tiled_attention(query, key, value, mask, tile=tile)
+    assert_near(tiled, expected, query.dtype)
+    assert tiled.dtype == query.dtype
 
 
 @many
@@ -153,27 +156,7 @@ def test_no_keys_at_all_give_zeros():
     assert torch.equal(attention.tiled_attention(query, key, value), torch.zeros(2, 3, 5))
 
 
-def test_dropout_drops_weights_and_keeps_the_mean():
-    torch.manual_seed(0)
-    query, key, value = torch.zeros(1, 4), torch.zeros(10_000, 4), torch.ones(10_000, 1)
-    output, weights = attention.scaled_dot_product_attention(query, key, value, dropout=0.25)
-    assert output.item() == pytest.approx(1.0, abs=0.03)
-    assert output.item() != 1.0
-    assert torch.equal(weights, torch.full((1, 10_000), 1e-4))
-
-
 # --- tiled_attention ----------------------------------------------------------------
-
-
-@many
-@given(cases(), st.integers(1, 12))
-def test_tiles_give_the_same_result(case, tile):
-    query, key, value, mask = case
-    ours = attention.tiled_attention(query, key, value, mask, tile=tile)
-    expected = reference(query, key, value, mask)[0]
-    assert ours.dtype == query.dtype
-    assert ours.shape == expected.shape
-    assert_near(ours, expected, query.dtype)
 
 
 class Largest(TorchDispatchMode):
@@ -303,14 +286,6 @@ def test_many_heads_work_in_every_format(dtype):
     output, weights = exact.to(dtype)(*[x.to(dtype)] * 3, attention.causal_mask(5) | True)
     assert output.dtype == weights.dtype == dtype
     assert_near(output, expected, dtype)
-
-
-def test_the_projections_are_registered_in_the_documented_order():
-    module = attention.MultiHeadAttention(8, 2)
-    assert [name for name, _ in module.named_children()] == ["query", "key", "value", "output"]
-    assert all(isinstance(child, nn.Linear) for child in module.children())
-    assert sum(p.numel() for p in module.parameters()) == 4 * (8 * 8 + 8)
-    assert "num_heads=2" in repr(module)
 
 
 def test_dropout_acts_in_training_only():

@@ -16,9 +16,7 @@ from helpers.transformer import (
     Decoder,
     Encoder,
     EncoderLayer,
-    FeedForward,
     LayerNorm,
-    Residual,
     Transformer,
     TransformerConfig,
     label_smoothed_loss,
@@ -128,12 +126,6 @@ def test_positions_are_the_papers_formula(length, half):
         assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
-def test_positions_stay_exact_far_out():
-    far = sinusoidal_positions(50_001, 4)[50_000]
-    expected = [math.sin(50_000), math.cos(50_000), math.sin(500), math.cos(500)]
-    assert far.tolist() == pytest.approx(expected, abs=1e-6)
-
-
 # --- the parts ----------------------------------------------------------------------
 
 
@@ -159,38 +151,11 @@ def test_layer_norm_is_pytorchs(shape, d_model, eps, scale, seed):
     assert_close(mine, other)
 
 
-@property_test
-@given(
-    shape=st.lists(st.integers(1, 5), max_size=3),
-    d_model=st.integers(1, 10),
-    d_ff=st.integers(1, 20),
-    activation=st.sampled_from(["relu", "gelu"]),
-    seed=seeds,
-)
-def test_feed_forward_is_pytorchs(shape, d_model, d_ff, activation, seed):
-    torch.manual_seed(seed)
-    ours = FeedForward(d_model, d_ff, activation)
-    bend = nn.ReLU() if activation == "relu" else nn.GELU()
-    theirs = nn.Sequential(nn.Linear(d_model, d_ff), bend, nn.Linear(d_ff, d_model))
-    ours.widen.load_state_dict(theirs[0].state_dict())
-    ours.narrow.load_state_dict(theirs[2].state_dict())
-    x = torch.randn(*shape, d_model)
-    assert_close(ours(x), theirs(x))
-
-
-@property_test
-@given(norm=norms, rows=st.integers(1, 4), positions=st.integers(1, 6), seed=seeds)
-def test_residual_is_the_textbooks(norm, rows, positions, seed):
-    config = TransformerConfig(9, 9, d_model=6, num_heads=1, dropout=0.0, norm=norm)
-    residual = make(Residual, config, seed)
-    sublayer = nn.Linear(6, 6)
-    x = torch.randn(rows, positions, 6)
-    weight, bias = residual.norm.weight, residual.norm.bias
-    if norm == "post":
-        expected = F.layer_norm(x + sublayer(x), (6,), weight, bias)
-    else:
-        expected = x + sublayer(F.layer_norm(x, (6,), weight, bias))
-    assert_close(residual(x, sublayer), expected)
+def test_dropout_acts_in_training_only():
+    layer, x = EncoderLayer(small(dropout=0.5)), torch.randn(2, 3, 8)
+    assert not torch.equal(layer(x), layer(x))
+    layer.eval()
+    assert torch.equal(layer(x), layer(x))
 
 
 def test_autocast_converts_what_the_layers_need():
@@ -198,14 +163,6 @@ def test_autocast_converts_what_the_layers_need():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         halves = layer(x)
     assert_close(halves.float(), layer(x.float()), atol=0.1, rtol=0.05)
-
-
-def test_dropout_acts_in_training_only():
-    config = TransformerConfig(9, 9, d_model=8, num_heads=2, d_ff=8, dropout=0.5)
-    layer, x = EncoderLayer(config), torch.randn(2, 3, 8)
-    assert not torch.equal(layer(x), layer(x))
-    layer.eval()
-    assert torch.equal(layer(x), layer(x))
 
 
 # --- equal to PyTorch's stacks ------------------------------------------------------
@@ -354,29 +311,11 @@ def test_no_position_sees_a_later_id(config, n, m, seed):
     assert_close(model(source, target)[:, :cut], model(source, target[:, :cut]))
 
 
-@property_test
-@given(config=configs(), n=st.integers(1, 5), extra=st.integers(1, 4), seed=seeds)
-def test_padding_changes_nothing(config, n, extra, seed):
-    model = make(Transformer, config, seed)
-    source = torch.randint(1, config.source_vocab_size, (2, n))
-    target = torch.randint(1, config.target_vocab_size, (2, 4))
-    padded = F.pad(source, (0, extra))
-    assert_close(model.encode(padded)[:, :n], model.encode(source))
-    assert_close(model(padded, target), model(source, target))
-    assert_close(model(source, F.pad(target, (0, extra)))[:, :4], model(source, target))
-
-
 def test_an_explicit_mask_hides_tokens_too():
     model = make(Transformer, small(), 1)
     source, target = torch.randint(3, 9, (2, 5)), torch.randint(3, 9, (2, 4))
     mask = torch.tensor([[True, True, True, False, False]] * 2)
     assert_close(model(source, target, mask), model(source[:, :3], target))
-
-
-def test_a_source_of_padding_alone_gives_no_nan():
-    model = make(Transformer, small(), 0)
-    logits = model(torch.zeros(2, 3, dtype=torch.long), torch.full((2, 2), 5))
-    assert bool(logits.isfinite().all())
 
 
 def test_without_the_causal_mask_the_future_leaks():
@@ -498,16 +437,6 @@ def test_generate_drops_nothing_and_leaves_every_part_in_its_mode():
     assert [part.training for part in model.modules()] == before
 
 
-def test_a_length_penalty_makes_answers_longer():
-    model = make(Transformer, small(), 0)
-    source = torch.randint(3, 9, (40, 4))
-    lengths = [
-        int((model.generate(source, max_length=8, num_beams=4, length_penalty=a) != 0).sum())
-        for a in (0.0, 3.0)
-    ]
-    assert lengths[0] < lengths[1]
-
-
 # --- the losses and rates -----------------------------------------------------------
 
 
@@ -569,28 +498,6 @@ def test_shared_embeddings_are_one_matrix():
     model = Transformer(small(share_embeddings=True))
     assert model.output.weight is model.source_embedding.weight
     assert model.target_embedding.weight is model.source_embedding.weight
-
-
-def test_a_fresh_embedding_enters_with_variance_one():
-    model = Transformer(small(d_model=256, source_vocab_size=200))
-    assert float((model.source_embedding.weight.detach() * 16).var()) == pytest.approx(1, abs=0.05)
-
-
-def test_it_learns_to_copy():
-    model = Transformer(small(d_model=32, d_ff=64, num_heads=2, encoder_layers=1, decoder_layers=1))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
-        source = torch.randint(3, 9, (64, 4))
-        target = F.pad(source, (0, 1), value=2)
-        loss = label_smoothed_loss(
-            model(source, F.pad(target[:, :-1], (1, 0), value=1)), target, 0.0
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    source = torch.randint(3, 9, (50, 4))
-    right = model.generate(source, max_length=5) == F.pad(source, (0, 1), value=2)
-    assert right.all(dim=1).float().mean() > 0.9
 
 
 # --- what would be silently wrong is refused ----------------------------------------
