@@ -128,7 +128,8 @@ def check_equal(name: str, ours: Any, theirs: Any, *, needs: Needs | None = None
         came, expected = _short(left.tolist()), _short(right.tolist())
     else:
         agrees, came, expected = bool(ours == theirs), _short(ours), _short(theirs)
-        value = ours if isinstance(ours, (bool, int, float, str)) else came
+        plain = ours.item() if isinstance(ours, np.generic) else ours
+        value = plain if isinstance(plain, (bool, int, float, str)) else came
     _judge(
         agrees, name, "equal", value, value if agrees else expected,
         f"both are {_short(value)}", f"{came} came, {expected} was expected",
@@ -258,7 +259,7 @@ def _say(line: str) -> None:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "detach")
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")
 
 
 def _as_array(value: Any) -> np.ndarray:
