@@ -26,7 +26,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from helpers import assets
 
 Files = dict[str, bytes]
 LARGE = (".safetensors", ".parquet", ".bin")  # what the Hub keeps in its large file storage
+LOCK = threading.Lock()
 
 
 # --- twins ------------------------------------------------------------------------------
@@ -56,36 +57,22 @@ def reviews(parts: dict[str, slice], *, source: str, file: str, unlabelled: str 
         file: the file of a split, with ``{}`` for its name.
         unlabelled: a split whose labels are all -1, made of texts of the first one.
     """
-    import yaml
     from datasets import ClassLabel, Dataset, Features, Value
 
-    names = ["neg", "pos"]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
     rows = packaged_rows(source)
-    halves = [[row for row in rows if row["label"] == label] for label in range(len(names))]
+    halves = [[row for row in rows if row["label"] == label] for label in (0, 1)]
     splits = {split: [*halves[0][part], *halves[1][part]] for split, part in parts.items()}
     if unlabelled:
         splits[unlabelled] = [row | {"label": -1} for row in splits["train"][:100]]
-    files, sizes = {}, []
+    files = {}
     for split, chosen in splits.items():
         buffer = io.BytesIO()
-        count = Dataset.from_list(chosen, features=features).to_parquet(buffer)
+        Dataset.from_list(chosen, features=features).to_parquet(buffer)
         files[file.format(split)] = buffer.getvalue()
-        sizes.append({"name": split, "num_bytes": count, "num_examples": len(chosen)})
-    label = {"class_label": {"names": {str(n): name for n, name in enumerate(names)}}}
-    card = {
-        "dataset_info": {
-            "features": [{"name": "text", "dtype": "string"}, {"name": "label", "dtype": label}],
-            "splits": sizes,
-        },
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": file.format(split)} for split in splits],
-            }
-        ],
-    }
-    return files | {"README.md": f"---\n{yaml.safe_dump(card)}---\n# A twin\n".encode()}
+    data_files = [{"split": split, "path": file.format(split)} for split in splits]
+    card = {"configs": [{"config_name": "default", "data_files": data_files}]}
+    return files | {"README.md": f"---\n{json.dumps(card)}\n---\n# A twin\n".encode()}
 
 
 def cased_vocabulary(size: int = 28_996) -> list[str]:
@@ -186,42 +173,15 @@ TWINS: dict[str, Callable[[], Files]] = {
 }  # fmt: skip
 
 
-# --- repositories -----------------------------------------------------------------------
-
-
-@dataclass
-class Repository:
-    """One model or data set at one commit; ``main`` points at it."""
-
-    id: str
-    kind: str  # "models" or "datasets", as in the Hub's addresses
-    commit: str
-    make: Callable[[], Files]
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    @cached_property
-    def _files(self) -> Files:
-        return self.make()
-
-    @property
-    def files(self) -> Files:
-        """The files, made when they are first asked for."""
-        with self.lock:
-            return self._files
-
-
 @cache
-def twins() -> tuple[Repository, ...]:
-    """A twin for each asset; made once in a process, for all hubs."""
-    return tuple(
-        Repository(
-            asset.hub_id,
-            f"{asset.kind}s",
-            asset.hub_revision or hashlib.sha1(asset.hub_id.encode()).hexdigest(),
-            TWINS[asset.name],
-        )
-        for asset in assets.ASSETS.values()
-    )
+def _made(name: str) -> Files:
+    return TWINS[name]()
+
+
+def files_of(name: str) -> Files:
+    """The files of the twin of an asset, made when they are first asked for."""
+    with LOCK:
+        return _made(name)
 
 
 def blob(content: bytes) -> str:
@@ -273,15 +233,14 @@ ROUTES = {
         r"/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
     ),
     "large": re.compile(r"/large/(?P<sha256>[0-9a-f]{64})"),
-    "home": re.compile(r"/"),
 }
 
 
 class Hub:
     """The server, as a context manager; every request it gets is kept in ``requests``."""
 
-    def __init__(self, *repositories: Repository, faults: tuple[Fault, ...] = ()) -> None:
-        self.repositories = {(one.kind, one.id): one for one in repositories or twins()}
+    def __init__(self, faults: tuple[Fault, ...] = ()) -> None:
+        self.assets = {(f"{one.kind}s", one.hub_id): one for one in assets.ASSETS.values()}
         self.faults = {fault: fault.times for fault in faults}
         self.requests: list[str] = []
         self.unknown: list[str] = []
@@ -331,38 +290,35 @@ class Hub:
             asked = match.groupdict()
             if "id" not in asked:
                 return getattr(self, f"_{name}")(**asked)
-            repository = self.repositories.get((asked.pop("kind") or "models", asked.pop("id")))
-            if repository is None:
+            asset = self.assets.get((asked.pop("kind") or "models", asked.pop("id")))
+            if asset is None:
                 return refuse(401, "RepoNotFound")  # missing or private, the Hub does not tell
-            if asked.pop("revision") not in (None, "main", repository.commit):
+            if asked.pop("revision") not in (None, "main", asset.hub_revision):
                 return refuse(404, "RevisionNotFound")
-            answer = getattr(self, f"_{name}")(repository, query=query or body, **asked)
-            return replace(answer, headers={"X-Repo-Commit": repository.commit} | answer.headers)
+            answer = getattr(self, f"_{name}")(asset, query=query or body, **asked)
+            return replace(answer, headers={"X-Repo-Commit": asset.hub_revision} | answer.headers)
         self.unknown.append(f"{method} {address}")
         return refuse(404)
 
-    def _home(self) -> Answer:
-        return Answer(headers={"Content-Type": "text/html"})
+    def _info(self, asset: assets.Asset, query: str) -> Answer:
+        siblings = [{"rfilename": path} for path in files_of(asset.name)]
+        return _json({"id": asset.hub_id, "sha": asset.hub_revision, "siblings": siblings})
 
-    def _info(self, repository: Repository, query: str) -> Answer:
-        siblings = [{"rfilename": path} for path in repository.files]
-        return _json({"id": repository.id, "sha": repository.commit, "siblings": siblings})
-
-    def _tree(self, repository: Repository, query: str, folder: str | None) -> Answer:
+    def _tree(self, asset: assets.Asset, query: str, folder: str | None) -> Answer:
         start = f"{folder.rstrip('/')}/" if folder else ""
-        inside = [entry for entry in _entries(repository) if entry["path"].startswith(start)]
+        inside = [entry for entry in _entries(asset.name) if entry["path"].startswith(start)]
         if start and not inside:
             return refuse(404, "EntryNotFound")
         if "recursive=true" not in query.lower():
             inside = [entry for entry in inside if "/" not in entry["path"][len(start) :]]
         return _json(inside)
 
-    def _paths(self, repository: Repository, query: str) -> Answer:
+    def _paths(self, asset: assets.Asset, query: str) -> Answer:
         asked = json.loads(query) if query.startswith("{") else urllib.parse.parse_qs(query)
-        return _json([one for one in _entries(repository) if one["path"] in asked["paths"]])
+        return _json([one for one in _entries(asset.name) if one["path"] in asked["paths"]])
 
-    def _file(self, repository: Repository, query: str, file: str) -> Answer:
-        content = repository.files.get(file)
+    def _file(self, asset: assets.Asset, query: str, file: str) -> Answer:
+        content = files_of(asset.name).get(file)
         if content is None:
             return refuse(404, "EntryNotFound")
         if not file.endswith(LARGE):
@@ -374,11 +330,10 @@ class Hub:
         return Answer(b"", 302, linked | {"Location": f"{storage}/large/{sha256}"})
 
     def _large(self, sha256: str) -> Answer:
-        for repository in self.repositories.values():
-            for path, content in repository.files.items():
+        for asset in self.assets.values():
+            for path, content in files_of(asset.name).items():
                 if path.endswith(LARGE) and hashlib.sha256(content).hexdigest() == sha256:
-                    media = {"Content-Type": "application/octet-stream"}
-                    return Answer(content, headers=media | {"ETag": f'"{sha256}"'})
+                    return Answer(content, headers={"ETag": f'"{sha256}"'})
         return refuse(404, "EntryNotFound")
 
 
@@ -386,12 +341,12 @@ def _json(content: Any) -> Answer:
     return Answer(json.dumps(content).encode())
 
 
-def _entries(repository: Repository) -> Iterator[dict[str, Any]]:
-    """What the Hub says of each file and folder of a repository."""
-    folders = {path.rsplit("/", 1)[0] for path in repository.files if "/" in path}
-    for folder in sorted(folders):
+def _entries(name: str) -> Iterator[dict[str, Any]]:
+    """What the Hub says of each file and folder of a twin."""
+    files = files_of(name)
+    for folder in sorted({path.rsplit("/", 1)[0] for path in files if "/" in path}):
         yield {"type": "directory", "oid": blob(folder.encode()), "size": 0, "path": folder}
-    for path, content in repository.files.items():
+    for path, content in files.items():
         entry = {"type": "file", "oid": blob(content), "size": len(content), "path": path}
         if path.endswith(LARGE):
             sha256 = hashlib.sha256(content).hexdigest()
