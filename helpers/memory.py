@@ -48,7 +48,7 @@ def require(needed: int, purpose: str) -> None:
         NotEnoughMemory: fewer bytes are available.
         ValueError: ``needed`` is negative or not a number.
     """
-    if not (isinstance(needed, (int, float)) and needed >= 0):
+    if not needed >= 0:
         raise ValueError(f"needed must be a number of bytes, at least 0, got {needed!r}")
     left = available()
     if needed > left:

