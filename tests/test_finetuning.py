@@ -256,7 +256,7 @@ def tiny_classifier() -> BertForSequenceClassification:
     return BertForSequenceClassification(
         BertConfig(
             vocab_size=30522, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
-            intermediate_size=32, num_labels=2,
+            intermediate_size=32, num_labels=2, initializer_range=0.5,
         )
     )  # fmt: skip
 
