@@ -67,10 +67,7 @@ def newest_checkpoint(output: str | Path) -> Path | None:
 def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) -> None:
     """Refuse to mix two trainings in one folder: the checkpoints of one would end the other.
 
-    Args:
-        output: the folder, which need not exist.
-        begun: what this training is begun with; :data:`BEGUN` holds it of the earlier one.
-        resume: whether this training means to go on with the earlier one.
+    ``begun`` is what this training is begun with; the file :data:`BEGUN` says it of the earlier.
 
     Raises:
         ValueError: there are checkpoints of another training, or of one that nobody can tell.

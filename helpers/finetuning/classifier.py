@@ -190,10 +190,7 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
     For each weight that changes, a gradient and AdamW's two averages in float32; for each layer
     that changes, 17 numbers a token and feature that the backward pass wants to see again.
 
-    Args:
-        model: with its frozen weights marked, see :func:`choose_trainable`.
-        batch_size: reviews in one step.
-        length: tokens of the longest review.
+    ``length`` is that of the longest review, in tokens.
 
     Source: Korthikanti et al. 2022, section 4.1 (https://arxiv.org/abs/2205.05198), without
     dropout masks and attention scores.
@@ -210,9 +207,7 @@ def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
     does so too, and its rows come back in that other order. Here the reviews are sorted by
     length, so that little is padding, read in sequence, and their logits put back in place.
 
-    Args:
-        trainer: with the model; its arguments say how many reviews are read at a time.
-        reviews: as :func:`tokenize` returns them.
+    ``reviews`` are what :func:`tokenize` returns.
     """
     order = np.argsort(reviews["length"], kind="stable")
     loader = DataLoader(

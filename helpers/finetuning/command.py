@@ -108,13 +108,10 @@ def run(
     ``read_length``. Both accuracies in ``metrics.json`` are of that length.
 
     Args:
-        recipe: how the classifier is fine-tuned.
-        model: name of a model of :mod:`helpers.assets`.
-        dataset: name of a data set there.
+        model, dataset: names in :mod:`helpers.assets`.
         output: folder for checkpoints, the model and ``metrics.json``.
         count: number of training reviews; None takes all.
         max_steps: ends training early; -1 does not.
-        resume: go on from the newest whole checkpoint in ``output``.
 
     Raises:
         KeyError: there is no model or data set of that name.
@@ -132,10 +129,8 @@ def run(
     begun |= {"max_steps": max_steps, "profile": profiles.current()}
     require_same_training(output, begun, resume=resume)
     checkpoint = newest_checkpoint(output) if resume else None
-    classifier, tokenizer = (
-        build_classifier(weights, recipe),
-        AutoTokenizer.from_pretrained(weights),
-    )
+    classifier = build_classifier(weights, recipe)
+    tokenizer = AutoTokenizer.from_pretrained(weights)
     splits = prepare(dataset)
     shuffled = splits["train"].shuffle(seed=recipe.seed)
     splits["train"] = shuffled.select(range(min(count or len(shuffled), len(shuffled))))

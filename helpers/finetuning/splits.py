@@ -135,9 +135,7 @@ def _cut(stretch: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
 def drop_linked(splits: DatasetDict, links: Int[np.ndarray, "pairs 2"]) -> DatasetDict:
     """Take out reviews linked to a held-out one: from train and validation, never from test.
 
-    Args:
-        splits: as :func:`split_by_film` returns them.
-        links: pairs of positions, as :func:`linked_reviews` returns them.
+    ``links`` are pairs of positions, as :func:`linked_reviews` returns them.
     """
     near_test = _partners(links, splits["test"]["position"])
     validation = _without(splits["validation"], near_test)
