@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ import torch
 from datasets import Dataset, DatasetDict, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from scipy.optimize import brentq
+from scipy.sparse import csr_matrix
 from scipy.special import expit
 from sklearn.metrics import accuracy_score
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -25,9 +30,8 @@ from transformers import (
     TrainerCallback,
 )
 
-from helpers import assets, finetuning, profiles
-from helpers.finetuning import Recipe
-from tools import faults
+from helpers import assets, finetuning, profiles, sealed
+from helpers.finetuning import Recipe, checkpoints, classifier, command, texts
 
 
 def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
@@ -59,22 +63,15 @@ def test_no_film_is_on_two_sides(films: int, each: int, stretches: int) -> None:
     assert shared == set()
 
 
-def test_split_sizes_positions_and_balance() -> None:
-    reviews = imdb_like()
-    splits = finetuning.split_by_film(reviews, test=240, validation=120, stretches=3)
-    assert len(splits["test"]) == 240
-    assert len(splits["validation"]) == 120
-    for part in splits.values():
-        assert abs(np.mean(part["label"]) - 0.5) < 0.01
-        assert list(part["text"]) == [reviews["train"]["text"][p] for p in part["position"]]
-
-
-def test_an_official_test_split_is_used_whole() -> None:
-    reviews = imdb_like()
-    reviews["test"] = reviews["train"].select(range(10))
-    splits = finetuning.split_by_film(reviews, validation=60, stretches=2)
-    assert len(splits["test"]) == 10
-    assert min(splits["test"]["position"]) == len(reviews["train"])
+@pytest.mark.parametrize("kind", ["int64", "float64"])  # floats: once a column with gaps
+def test_split_sizes_and_balance(kind: str) -> None:
+    reviews = imdb_like()["train"].cast_column("label", Value(kind))
+    sizes = {"test": 240, "validation": 120, "stretches": 3}
+    splits = finetuning.split_by_film(DatasetDict(train=reviews), **sizes)
+    held_out = 360 + 2 * 3 * 3 * finetuning.FILM_GAP  # with a gap before, between and after
+    expected = {"train": 4_800 - held_out, "validation": 120, "test": 240}
+    assert {name: len(part) for name, part in splits.items()} == expected
+    assert all(np.mean(part["label"]) == 0.5 for part in splits.values())
 
 
 def test_shuffled_reviews_are_refused() -> None:
@@ -83,37 +80,33 @@ def test_shuffled_reviews_are_refused() -> None:
         finetuning.split_by_film(shuffled)
 
 
-def test_too_few_reviews_are_refused() -> None:
-    with pytest.raises(ValueError, match="fewer held-out reviews"):
-        finetuning.split_by_film(imdb_like(films=10, each=5))
+@pytest.mark.parametrize(
+    ("films", "each", "stretches", "held"),
+    [(10, 5, 6, 600), (120, 20, 10_000, 0), (120, 20, 10**30, 0), (10, 30, 1, 480)],
+)
+def test_too_few_reviews_are_refused(films, each, stretches, held) -> None:
+    reviews = imdb_like(films, each)
+    with pytest.raises(ValueError, match=r"fewer held-out reviews or fewer stretches"):
+        finetuning.split_by_film(reviews, test=held, validation=0, stretches=stretches)
 
 
-@pytest.mark.parametrize("stretches", [10_000, 10**30])
-def test_more_stretches_than_reviews_are_refused_at_once(stretches) -> None:
-    with pytest.raises(ValueError, match=f"cannot be cut into {stretches} stretches"):
-        finetuning.split_by_film(imdb_like(), test=0, validation=0, stretches=stretches)
+def test_a_rare_name_is_capitalized_and_occurs_in_few_reviews() -> None:
+    texts = ["Zelda met Ann", "Ann saw zelda", "Ann, Zelda and Bob", "Ann Zelda", "Ann Bob Bob"]
+    names = finetuning.rare_names(texts, least=2, most=3)
+    assert names.toarray().tolist() == [[0, 1], [0, 0], [1, 1], [0, 1], [1, 0]]  # Bob, Zelda
 
 
-def test_labels_may_be_floats() -> None:
-    """As a column is once it was a column with gaps."""
-    reviews = imdb_like()
-    floats = DatasetDict(train=reviews["train"].cast_column("label", Value("float64")))
-    sizes = {"test": 240, "validation": 120, "stretches": 3}
-    expected = finetuning.split_by_film(reviews, **sizes)
-    for name, part in finetuning.split_by_film(floats, **sizes).items():
-        assert part["position"] == expected[name]["position"]
-
-
-def test_links_join_reviews_that_share_rare_names() -> None:
-    texts = [
-        "A film with Zelda Quux in it.",
-        "Nobody plays like Zelda Quux.",
-        "Only Zelda is here.",
-        "Nothing at all",
-    ]
-    names = finetuning.rare_names(texts)
-    assert finetuning.linked_reviews(names, shared=2).tolist() == [[0, 1]]
-    assert len(finetuning.linked_reviews(names, shared=1)) == 3
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(
+    held=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=9),
+    shared=st.integers(1, 4),
+    kind=st.sampled_from([bool, np.int8, np.int64]),
+)
+def test_linked_reviews_equal_a_count_of_each_pair(held, shared: int, kind: type) -> None:
+    links = finetuning.linked_reviews(csr_matrix(np.array(held, dtype=kind)), shared=shared)
+    pairs = combinations(range(len(held)), 2)
+    expected = [(a, b) for a, b in pairs if (np.array(held[a]) & held[b]).sum() >= shared]
+    assert sorted(map(tuple, links.tolist())) == expected
 
 
 def test_linked_reviews_leave_train_and_validation_but_never_test() -> None:
@@ -128,6 +121,23 @@ def test_linked_reviews_leave_train_and_validation_but_never_test() -> None:
     assert kept["test"]["position"] == [6, 7]
     assert kept["validation"]["position"] == [5]  # 4 is linked to test
     assert kept["train"]["position"] == [2, 3]  # 0 is linked to test, 1 to validation
+    with pytest.raises(TypeCheckError, match="links"):
+        finetuning.drop_linked(splits, links[:, [0, 1, 1]])
+
+
+def test_positions_are_rows_of_train_and_then_of_the_official_test(monkeypatch) -> None:
+    """A training review that shares names with an official test review is dropped."""
+    rows, official = imdb_like()["train"].to_list(), {"text": "Zelda Quux is good", "label": 1}
+    rows[7]["text"] = official["text"]
+    reviews = DatasetDict(train=Dataset.from_list(rows), test=Dataset.from_list([official]))
+    monkeypatch.setattr(finetuning.splits, "load_dataset", lambda **_: reviews)
+    monkeypatch.setattr(assets, "dataset", lambda _: {})
+    whole, splits = finetuning.split_by_film(reviews), finetuning.prepare("any")
+    assert set(whole["train"]["position"]) - set(splits["train"]["position"]) == {7}
+    assert splits["test"]["position"] == [len(rows)]
+    texts = finetuning.review_texts(reviews)
+    for part in splits.values():
+        assert list(part["text"]) == [texts[p] for p in part["position"]]
 
 
 # --- text to tokens -----------------------------------------------------------------
@@ -162,26 +172,46 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(assets.model("encoder"))
 
 
-def test_a_short_review_is_tokenized_as_the_tokenizer_does(tokenizer) -> None:
-    texts = ["A fine film.", "", "Dull!"]
-    ours = finetuning.tokenize(
-        Dataset.from_dict({"text": texts, "label": [1, 1, 0]}),
-        tokenizer,
-        max_length=16,
-        head_share=0.25,
-    )
-    theirs = tokenizer(texts)
-    assert ours["input_ids"] == theirs["input_ids"]
-    assert ours["attention_mask"] == theirs["attention_mask"]
-    assert ours["labels"] == [1, 1, 0]
+def test_tokens_are_those_of_the_tokenizer(tokenizer) -> None:
+    """Where nothing is cut off, and where truncation is the special case without a tail."""
+    rows = {"text": ["A fine film.", "", "Dull! " * 9], "label": [1, 1, 0]}
+    for limit in (64, 7):
+        theirs = tokenizer(rows["text"], truncation=True, max_length=limit)
+        ours = finetuning.tokenize(
+            Dataset.from_dict(rows), tokenizer, max_length=limit, head_share=1.0
+        )
+        assert ours["input_ids"] == theirs["input_ids"]
+        assert ours["attention_mask"] == theirs["attention_mask"]
+        assert ours["length"] == list(map(len, theirs["input_ids"]))
+        assert ours["labels"] == rows["label"]
 
 
-def test_plain_truncation_is_the_special_case_without_a_tail(tokenizer) -> None:
-    text = "one two three four five six seven eight nine ten"
-    ours = finetuning.tokenize(
-        Dataset.from_dict({"text": [text], "label": [0]}), tokenizer, max_length=7, head_share=1.0
+def test_markers_stay_on_their_side() -> None:
+    """BERT puts one on each side of a text, other tokenizers one before it."""
+    other = AutoTokenizer.from_pretrained(assets.model("encoder"))
+    other.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", other.cls_token_id)]
     )
-    assert ours["input_ids"][0] == tokenizer(text, truncation=True, max_length=7)["input_ids"]
+    reviews = Dataset.from_dict({"text": ["a fine film"], "label": [1]})
+    ours = finetuning.tokenize(reviews, other, max_length=16, head_share=0.25)
+    assert ours["input_ids"][0] == other("a fine film")["input_ids"]
+    assert len(ours["input_ids"][0]) == 4
+
+
+def test_a_length_without_room_is_refused(tokenizer) -> None:
+    reviews = Dataset.from_dict({"text": ["fine"], "label": [1]})
+    with pytest.raises(ValueError, match="max_length must exceed the 2 markers"):
+        finetuning.tokenize(reviews, tokenizer, max_length=2, head_share=0.25)
+
+
+def test_rows_of_an_older_helper_do_not_come_back(tokenizer, tmp_path, monkeypatch) -> None:
+    """The cache of datasets knows the function that it maps, not those that it calls."""
+    Dataset.from_dict({"text": ["one two"], "label": [1]}).save_to_disk(tmp_path)
+    shorten = {"max_length": 9, "head_share": 0.25}
+    finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
+    monkeypatch.setattr(texts, "clean", lambda _: "three")
+    again = finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
+    assert again["input_ids"][0] == tokenizer("three")["input_ids"]
 
 
 # --- model --------------------------------------------------------------------------
@@ -192,7 +222,7 @@ def tiny_classifier() -> BertForSequenceClassification:
     return BertForSequenceClassification(
         BertConfig(
             vocab_size=30522, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
-            intermediate_size=32, num_labels=2,
+            intermediate_size=32, num_labels=2, initializer_range=0.5,
         )
     )  # fmt: skip
 
@@ -218,25 +248,25 @@ def test_freezing_is_what_the_name_says() -> None:
     }
 
 
-def test_unknown_choice_is_refused() -> None:
-    with pytest.raises(ValueError, match="trainable must be one of"):
-        finetuning.choose_trainable(tiny_classifier(), "some")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"max_length": 2}, "max_length"),
+        ({"max_length": 2}, "max_length must be at least 3, got 2"),
         ({"read_length": 0}, "read_length"),
-        ({"head_share": 1.5}, "head_share"),
+        ({"head_share": 1.5}, "head_share must be between 0 and 1"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"epochs": float("nan")}, "epochs"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
+        ({"batch_size": 0}, "batch_size"),
         ({"warmup": 1.0}, "warmup"),
         ({"dropout": -0.1}, "dropout"),
+        ({"seed": 2**32}, "seed"),
+        ({"max_length": 12.5}, "max_length"),
+        ({"trainable": "some"}, "trainable"),
     ],
 )
-def test_a_recipe_that_cannot_work_is_refused(wrong: dict, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+def test_a_recipe_that_is_inconsistent_is_refused(wrong: dict, named: str) -> None:
+    with pytest.raises((ValueError, TypeCheckError), match=named):
         Recipe(**wrong)
 
 
@@ -249,7 +279,7 @@ def test_accelerate_decides_whether_a_gpu_is_used(monkeypatch, tmp_path, told, o
     if told is not None:
         monkeypatch.setenv("ACCELERATE_USE_CPU", told)
     asked = {}
-    monkeypatch.setattr(finetuning, "TrainingArguments", lambda **given: asked.update(given))
+    monkeypatch.setattr(classifier, "TrainingArguments", lambda **given: asked.update(given))
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     finetuning.training_arguments(Recipe(), tmp_path)
     assert (asked["use_cpu"], asked["dataloader_pin_memory"]) == (on_cpu, not on_cpu)
@@ -267,6 +297,9 @@ def test_accuracy_equals_scikit_learn() -> None:
     logits, labels = generator.normal(size=(200, 3)), generator.integers(0, 3, 200)
     ours = finetuning.compute_accuracy(EvalPrediction(logits, labels))
     assert ours["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(-1)), abs=1e-12)
+    logits[7, 1] = np.inf
+    with pytest.raises(ValueError, match="the training has diverged"):
+        finetuning.compute_accuracy(EvalPrediction(logits, labels))
 
 
 def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) -> None:
@@ -274,12 +307,8 @@ def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) 
     words = ["good", "bad", "fine", "dull", "long", "short", "film", "plot"]
     generator = np.random.default_rng(1)
     texts = [" ".join(generator.choice(words, size=n)) for n in generator.integers(1, 40, 150)]
-    reviews = finetuning.tokenize(
-        Dataset.from_dict({"text": texts, "label": [0] * len(texts)}),
-        tokenizer,
-        max_length=48,
-        head_share=0.25,
-    )
+    rows = Dataset.from_dict({"text": texts, "label": [0] * len(texts)})
+    reviews = finetuning.tokenize(rows, tokenizer, max_length=48, head_share=0.25)
     model = tiny_classifier().eval()
     arguments = finetuning.training_arguments(Recipe(), tmp_path, validate=False, bf16=False)
     trainer = finetuning.build_trainer(model, tokenizer, arguments)
@@ -287,8 +316,10 @@ def test_predictions_come_back_in_the_order_of_the_reviews(tokenizer, tmp_path) 
         one_by_one = np.stack(
             [model(torch.tensor([ids])).logits[0].numpy() for ids in reviews["input_ids"]]
         )
+    before = asdict(trainer.args)
     np.testing.assert_allclose(finetuning.predict_logits(trainer, reviews), one_by_one, atol=1e-5)
-    assert trainer.args.train_sampling_strategy == "group_by_length"
+    assert asdict(trainer.args) == before
+    assert np.abs(trainer.predict(reviews).predictions - one_by_one).max() > 0.01  # the trap
 
 
 class WrongClock(TrainerCallback):
@@ -300,16 +331,19 @@ class WrongClock(TrainerCallback):
             os.utime(saved, (4e9 - 86_400 * state.global_step,) * 2)
 
 
-def train_with_checkpoints(output: Path, best: int) -> None:
-    """Train five steps with a checkpoint after each; the accuracy is highest after ``best``."""
+def train_with_checkpoints(output: Path, best: int, recipe: Recipe | None = None) -> None:
+    """Train five steps; the accuracy is highest after ``best``.
+
+    There is a checkpoint after each step, or as often as the recipe says.
+    """
     rows = {"input_ids": [[2, 5, 3]] * 8, "attention_mask": [[1, 1, 1]] * 8}
     rows |= {"labels": [0, 1] * 4, "length": [3] * 8}
     part = Dataset.from_dict(rows)
     accuracies = iter([0.9 if step == best else 0.5 for step in range(1, 6)])
+    each = {} if recipe else {"eval_steps": 1, "save_steps": 1}
     arguments = finetuning.training_arguments(
-        Recipe(batch_size=2), output, max_steps=5, eval_steps=1, save_steps=1, bf16=False,
-        disable_tqdm=True,
-    )  # fmt: skip
+        recipe or Recipe(batch_size=2), output, max_steps=5, bf16=False, disable_tqdm=True, **each
+    )
     tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments, part, part)
     trainer.compute_metrics = lambda _: {"accuracy": next(accuracies)}
@@ -317,27 +351,27 @@ def train_with_checkpoints(output: Path, best: int) -> None:
     trainer.train()
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize(("best", "kept"), [(5, [4, 5]), (4, [4, 5]), (2, [2, 5])])
 def test_old_checkpoints_are_told_by_their_steps_not_by_their_dates(tmp_path, best, kept) -> None:
+    """One with more steps than this training has is not older, and is left alone."""
+    (tmp_path / "checkpoint-9").mkdir()
     train_with_checkpoints(tmp_path, best)
+    (tmp_path / "checkpoint-9").rmdir()
     left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
     assert left == [f"checkpoint-{step}" for step in kept]
-    assert all(assets.damage(tmp_path / name) == [] for name in left)
+    assert all(sealed.damage(tmp_path / name) == [] for name in left)
     assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
-    faults.record(
-        "Place, clock and language",
-        "A clock set back a day before each checkpoint",
-        "The newest checkpoint and the best one were kept, told by their steps.",
-        cases=3,
-    )
 
 
-def test_a_checkpoint_of_an_earlier_training_is_not_deleted(tmp_path) -> None:
-    (tmp_path / "checkpoint-9").mkdir()
-    train_with_checkpoints(tmp_path, best=5)
-    left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
-    assert left == ["checkpoint-4", "checkpoint-5", "checkpoint-9"]
+@pytest.mark.parametrize(
+    ("evaluations", "epochs", "steps"), [(1, 1.0, [5]), (2, 1.0, [3, 5]), (1, 0.5, [5])]
+)
+def test_validation_is_read_as_often_as_the_recipe_says(
+    tmp_path, evaluations, epochs, steps
+) -> None:
+    recipe = Recipe(batch_size=2, evaluations=evaluations, epochs=epochs)
+    train_with_checkpoints(tmp_path, 1, recipe)
+    assert [f"checkpoint-{step}" for step in steps] == sorted(os.listdir(tmp_path))
 
 
 def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
@@ -349,7 +383,7 @@ def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
         (folder / "model.safetensors").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetuning.shutil, "rmtree", interrupted)
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_with_checkpoints(tmp_path, best=5)
     monkeypatch.undo()
@@ -363,7 +397,7 @@ def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
 
 def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> None:
     """The checkpoints of an earlier one would be taken for the end of this one."""
-    monkeypatch.setattr(finetuning, "prepare", lambda _: pytest.fail("it was begun"))
+    monkeypatch.setattr(command, "prepare", lambda _: pytest.fail("it was begun"))
     (tmp_path / "checkpoint-3").mkdir()
     same = {"model": "encoder", "dataset": "imdb", "output": tmp_path}
     with pytest.raises(ValueError, match=r"an earlier training\. Go on from them with --resume"):
@@ -375,7 +409,7 @@ def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> Non
     (tmp_path / "training.json").write_text(json.dumps(begun))
     with pytest.raises(ValueError, match=r"another training: seed was 0, now 1; max_steps was -1"):
         finetuning.run(Recipe(seed=1), **same, max_steps=4, resume=True)
-    monkeypatch.setattr(finetuning, "prepare", lambda _: {"train": 1 / 0})
+    monkeypatch.setattr(command, "prepare", lambda _: {"train": 1 / 0})
     with pytest.raises(ZeroDivisionError):  # the same training goes on
         finetuning.run(Recipe(), **same, resume=True)
 
@@ -402,8 +436,8 @@ def test_a_bias_that_was_taken_away_is_found_again() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "said"),
     [
-        (np.zeros((3, 2)), [0, 1], "one label for each review"),
-        (np.zeros(3), [0, 1, 0], "shape"),
+        (np.zeros((3, 2)), [0, 1], "reviews"),
+        (np.zeros(3), [0, 1, 0], "logits"),
         (np.full((2, 2), np.nan), [0, 1], "finite"),
         (np.zeros((2, 2)), [1, 1], "at least one review of each"),
         (np.zeros((3, 2)), [0, 1, 2], "at least one review of each"),
@@ -411,8 +445,8 @@ def test_a_bias_that_was_taken_away_is_found_again() -> None:
     ],
 )
 def test_a_bias_that_cannot_be_fitted_is_refused(logits, labels, said) -> None:
-    with pytest.raises(ValueError, match=said):
-        finetuning.fit_bias(logits, labels)
+    with pytest.raises((ValueError, TypeCheckError), match=said):
+        finetuning.fit_bias(logits, np.array(labels))
 
 
 def test_a_bias_added_to_the_model_is_added_to_its_logits() -> None:
@@ -421,17 +455,34 @@ def test_a_bias_added_to_the_model_is_added_to_its_logits() -> None:
         before = model(ids).logits
         finetuning.add_to_bias(model, [-0.25, 0.25])
         torch.testing.assert_close(model(ids).logits, before + torch.tensor([-0.25, 0.25]))
-    with pytest.raises(ValueError, match="2 numbers, one for each label, got shape"):
-        finetuning.add_to_bias(model, [1.0, 2.0, 3.0])
 
 
-@pytest.mark.parametrize("bias", [[float("nan"), 0.0], [0.0, float("inf")], [1e300, 0.0]])
+@pytest.mark.parametrize("bias", [[1.0], [np.nan, 0.0], [0.0, np.inf], [1e300, 0.0]])
 def test_a_bias_that_the_model_cannot_hold_changes_nothing(bias) -> None:
     model = tiny_classifier()
     before = model.classifier.bias.clone()
-    with pytest.raises(ValueError, match=r"finite in torch\.float32"):
+    with pytest.raises(ValueError, match=r"finite in torch\.float32|2 numbers, one for each label"):
         finetuning.add_to_bias(model, bias)
     assert torch.equal(model.classifier.bias, before)
+
+
+def test_an_interrupted_save_leaves_nothing_that_can_be_loaded(monkeypatch, tmp_path) -> None:
+    """And nothing beside the folder, which may be a disk of its own."""
+    folder = tmp_path / "model"
+    arguments = finetuning.training_arguments(Recipe(), tmp_path, validate=False, bf16=False)
+    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
+    trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments)
+    finetuning.save_classifier(trainer, folder)
+    whole = sorted(os.listdir(folder))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {*whole}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            finetuning.save_classifier(trainer, folder)
+    assert not (folder / "config.json").exists()
+    assert os.listdir(tmp_path) == ["model"]
+    finetuning.save_classifier(trainer, folder)
+    assert sorted(os.listdir(folder)) == whole
 
 
 def test_the_command_trains_saves_and_reports(tmp_path) -> None:
@@ -447,8 +498,33 @@ def test_the_command_trains_saves_and_reports(tmp_path) -> None:
     assert not list(tmp_path.glob("*.bin"))
 
 
-def test_the_command_names_what_is_wrong() -> None:
-    command = [sys.executable, "-m", "helpers.finetuning", "--max-length", "2"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert "max_length must be at least 3" in run.stderr
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--max-length 2", 2, "max_length must be at least 3, got 2"),
+        ("--epochs nan", 2, "epochs must be finite"),
+        ("--trainable some", 2, "invalid choice: 'some'"),
+        ("--train-reviews 3", 1, "error: --train-reviews must be at least one batch, got 3"),
+        ("--max-steps 0", 1, "error: --max-steps must be at least 1, got 0"),
+        ("--model none", 1, "error: .*'?none'?.*encoder"),
+        ("--read-length 600", 1, "at most 512 tokens, but .* read_length 600"),
+        ("--max-length 600", 1, "at most 512 tokens, but max_length is 600"),
+    ],
+)
+def test_the_command_names_what_is_wrong(
+    monkeypatch, capsys, tmp_path, words: str, status: int, said: str
+) -> None:
+    monkeypatch.setattr(command, "prepare", lambda _: pytest.fail("work was begun"))
+    try:
+        ended = finetuning.main([*words.split(), "--output", str(tmp_path)])
+    except SystemExit as end:
+        ended = end.code
+    assert ended == status
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_the_command_explains_itself_without_a_warning() -> None:
+    words = [sys.executable, "-m", "helpers.finetuning", "--help"]
+    run = subprocess.run(words, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "accelerate launch -m helpers.finetuning" in run.stdout

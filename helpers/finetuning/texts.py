@@ -1,0 +1,76 @@
+"""From the text of a review to the tokens that the model reads."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+
+def clean(text: str) -> str:
+    """Replace the line breaks that IMDB kept from its web pages (``<br />``) by a space."""
+    return re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text)
+
+
+def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
+    """Shorten ``ids`` to ``length``: the first ``head`` of them and as many from the end.
+
+    Raises:
+        ValueError: ``head`` is negative or greater than ``length``.
+    """
+    if not 0 <= head <= length:
+        raise ValueError(f"head must lie between 0 and length = {length}, got {head}")
+    if len(ids) <= length:
+        return list(ids)
+    tail = length - head
+    return [*ids[:head], *ids[len(ids) - tail :]]
+
+
+def tokenize(
+    reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int, head_share: float
+) -> Dataset:
+    """Return ``input_ids``, ``attention_mask``, ``labels`` and ``length`` of each review.
+
+    A review that is too long keeps its beginning and its end, ``head_share`` of the tokens for
+    the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
+
+    Raises:
+        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
+    """
+    before, after = _markers(tokenizer)
+    room = max_length - len(before) - len(after)
+    if room < 1:
+        raise ValueError(
+            f"max_length must exceed the {len(before) + len(after)} markers, got {max_length}"
+        )
+    head = round(head_share * room)
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        texts = [clean(text) for text in batch["text"]]
+        # verbose=False: a warning about reviews over 512 tokens, which are shortened below.
+        whole = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = [[*before, *head_and_tail(one, room, head), *after] for one in whole]
+        return {
+            "input_ids": ids,
+            "attention_mask": [[1] * len(one) for one in ids],
+            "labels": batch["label"],
+            "length": [len(one) for one in ids],
+        }
+
+    return reviews.map(
+        encode,
+        batched=True,
+        remove_columns=reviews.column_names,
+        # The cache would not notice that `clean` or `head_and_tail` was changed.
+        load_from_cache_file=False,
+        desc="tokenizing",
+    )
+
+
+def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return what the tokenizer puts before and after a text: [CLS] and [SEP] for BERT."""
+    example = tokenizer("a", return_special_tokens_mask=True)
+    ids, mask = example["input_ids"], example["special_tokens_mask"]
+    return ids[: mask.index(0)], ids[len(mask) - mask[::-1].index(0) :]
