@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from helpers import sealed
 from tools.cache import BUILD, ROOT
 from tools.serve import HTML
 
@@ -84,8 +84,7 @@ def fingerprint(folder: Path = HTML) -> str:
 
 
 def write_report(path: Path, content: Any) -> Path:
-    """Write ``content`` as JSON beside ``path``, then rename it, and return ``path``."""
+    """Write ``content`` as JSON in one step, and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return beside.replace(path)
+    sealed.write(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return path
