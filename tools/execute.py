@@ -162,9 +162,10 @@ def copy_without_outputs(path: Path, scratch: Path) -> int:
 
 
 def _start(path: Path, scratch: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-q", "--no-header"]
-    command += [f"--nbmake-timeout={TIMEOUT}", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["-p", "tools.progress", "-c", os.devnull, f"--rootdir={scratch}"]
+    command = [sys.executable, "-m", "pytest", "--disable-plugin-autoload"]  # half of its start
+    command += ["-p", "nbmake.pytest_plugin", "-p", "tools.progress", "-p", "no:cacheprovider"]
+    command += ["--nbmake", "--overwrite", f"--nbmake-timeout={TIMEOUT}", "-q", "--no-header"]
+    command += ["--tb=short", "-c", os.devnull, f"--rootdir={scratch}"]
     environment = environment | {progress.VARIABLE: str(scratch / f"{path.stem}.cell")}
     with (scratch / f"{path.stem}.log").open("w") as log:
         return subprocess.Popen(

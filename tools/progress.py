@@ -57,10 +57,8 @@ class Display:
                 self.at_work[chapter].n = int(text)
             self.at_work[chapter].refresh()
         if time.monotonic() - self.said >= self.every:
-            places = (
-                f"{name} at cell {bar.n} of {bar.total}" for name, bar in self.at_work.items()
-            )
-            self._line("; ".join(places))
+            bars = self.at_work.items()
+            self._line("; ".join(f"{name} at cell {bar.n} of {bar.total}" for name, bar in bars))
 
     def end(self, chapter: str, seconds: float, *, passed: bool) -> None:
         """Show that ``chapter`` ended."""
