@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from tornado import web
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from tools.cache import BUILD
 
@@ -69,7 +69,8 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")
-    sockets = bind_sockets(port, HOST)
+    listening = socket.create_server((HOST, port))
+    listening.setblocking(False)
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def answer() -> None:
@@ -82,7 +83,7 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
             folder=str(folder), log_function=lambda _: None,
         )  # fmt: skip
         server = HTTPServer(application)
-        server.add_sockets(sockets)
+        server.add_socket(listening)
         await ended.wait()
         server.stop()
         await server.close_all_connections()
@@ -90,7 +91,7 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
     thread = threading.Thread(target=loop.run_until_complete, args=(answer(),), daemon=True)
     thread.start()
     try:
-        yield f"http://{HOST}:{sockets[0].getsockname()[1]}{prefix}"
+        yield f"http://{HOST}:{listening.getsockname()[1]}{prefix}"
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join()
@@ -98,11 +99,7 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
 
 
 def port_number(text: str) -> int:
-    """Return the number of a port.
-
-    Raises:
-        ArgumentTypeError: it is none.
-    """
+    """Return the number of a port, or refuse what is none."""
     if not (text.isdecimal() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text!r}")
     return int(text)
@@ -116,8 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.only_try:
-            for each in bind_sockets(options.port, HOST):
-                each.close()
+            socket.create_server((HOST, options.port)).close()
             return 0
         with serve(HTML, options.port) as address:
             print(f"{address} (stop with Ctrl+C)", flush=True)
@@ -125,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print()
     except OSError as problem:
-        print(f"error: {problem} (port {options.port})", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         return 1
     return 0
 
