@@ -116,9 +116,6 @@ baselines: assets ## execute what changed, then refresh tests/baselines and show
 chapter: setup ## create an empty chapter: make chapter NAME=17-my-idea
 	@$(RUN) -m tools.chapter "$(NAME)"
 
-inventories: setup ## note the names of libraries that code uses, so that the book links them
-	@$(RUN) -m tools.inventories
-
 lint: setup ## ruff, on code and notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

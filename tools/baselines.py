@@ -33,23 +33,17 @@ def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> li
     """Return a line for each check that moved beyond its drift, vanished, or is new."""
     found = []
     before = {check["name"]: check for check in baseline}
-    after = {check["name"]: check for check in now}
-    for name, check in after.items():
-        if name not in before:
-            found.append(f"{name}: new, no baseline yet (now {check['value']})")
-            continue
-        old = before[name]
-        if check["bound"] != old["bound"] or check["kind"] != old["kind"]:
-            found.append(
-                f"{name}: the claim changed from {old['kind']} {old['bound']} "
-                f"to {check['kind']} {check['bound']}"
-            )
-        elif moved(check["value"], old["value"], check["drift"]):
-            found.append(
-                f"{name}: was {old['value']}, is {check['value']}, may move by {check['drift']}"
-            )
-    found += [f"{name}: no longer checked" for name in before if name not in after]
-    return found
+    for check in now:
+        name, value, drift = check["name"], check["value"], check["drift"]
+        claim = f"{check['kind']} {check['bound']}"
+        old = before.pop(name, None)
+        if old is None:
+            found.append(f"{name}: new, no baseline yet (now {value})")
+        elif claim != (claimed := f"{old['kind']} {old['bound']}"):
+            found.append(f"{name}: the claim changed from {claimed} to {claim}")
+        elif moved(value, old["value"], drift):
+            found.append(f"{name}: was {old['value']}, is {value}, may move by {drift}")
+    return found + [f"{name}: no longer checked" for name in before]
 
 
 def moved(value: Any, baseline: Any, drift: float | None) -> bool:

@@ -56,44 +56,39 @@ def chapters_named(parser: argparse.ArgumentParser, names: list[str]) -> list[Pa
 def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
     """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
     with notebook_cache.alone():
-        return _execute(chapters, jobs=jobs, force=force)
-
-
-def _execute(chapters: list[Path], *, jobs: int, force: bool) -> int:
-    cache = notebook_cache.open_cache()
-    stale = [path for path in chapters if force or notebook_cache.record_of(cache, path) is None]
-    failures = 0
-    if stale:
+        cache = notebook_cache.open_cache()
+        stale = [path for path in chapters if force or not notebook_cache.record_of(cache, path)]
+        stale.sort(key=seconds_before, reverse=True)
         try:
-            require_memory(stale, jobs)
+            jobs = require_memory(stale, jobs)
         except memory.NotEnoughMemory as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 1
-        stale.sort(key=seconds_before, reverse=True)
-        print(f"Executing {', '.join(path.stem for path in stale)}", flush=True)
+        failures = 0
         # Not below _build: nbmake passes over every notebook in there.
         with tempfile.TemporaryDirectory(prefix="handbook-") as scratch:
-            log = run(stale, Path(scratch), jobs)
+            log = run(stale, Path(scratch), jobs) if stale else ""
             for path in stale:
                 failures += not _keep(cache, path, Path(scratch))
-            if failures and " failed" not in log:
-                print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
-    _restore_checks(cache, chapters)
-    _report(cache, chapters, stale)
-    complete = all(notebook_cache.record_of(cache, path) for path in chapters)
-    return 0 if complete and not failures else 1
+        if failures and " failed" not in log:
+            print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
+        complete = _restore_checks(cache, chapters, stale)
+        return 0 if complete and not failures else 1
 
 
-def require_memory(stale: list[Path], jobs: int) -> None:
-    """Refuse to begin chapters that would not fit into memory, going by their last baselines.
+def require_memory(stale: list[Path], jobs: int) -> int:
+    """Return how many chapters fit into memory at a time, at most ``jobs``.
 
     Raises:
-        NotEnoughMemory: the ``jobs`` largest of them together want more than there is.
+        NotEnoughMemory: not even the largest one fits, going by its last baseline.
     """
     wanted = {path.stem: load(BASELINES, path.stem).get("memory_gib") or 0.0 for path in stale}
     largest = sorted(wanted, key=wanted.__getitem__, reverse=True)[:jobs]
-    needed = sum(wanted[name] for name in largest)
-    memory.require(int(needed * memory.GIB), f"executing {', '.join(largest)}")
+    while len(largest) > 1 and sum(map(wanted.get, largest)) * memory.GIB > memory.available():
+        largest.pop()
+    needed = int(sum(map(wanted.get, largest)) * memory.GIB)
+    memory.require(needed, f"executing {', '.join(largest)}")
+    return max(1, len(largest))
 
 
 def seconds_before(notebook: Path) -> float:
@@ -221,51 +216,47 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
 
 def seconds_of(executed: nbformat.NotebookNode) -> float:
     """Return how long the cells of an executed notebook took, in seconds."""
-    total = 0.0
-    for cell in executed.cells:
-        timing = cell.metadata.get("execution", {})
-        if "iopub.status.busy" in timing and "shell.execute_reply" in timing:
-            begin, end = (
-                datetime.datetime.fromisoformat(timing[key].replace("Z", "+00:00"))
-                for key in ("iopub.status.busy", "shell.execute_reply")
-            )
-            total += (end - begin).total_seconds()
-    return round(total, 1)
+    ends = ("iopub.status.busy", "shell.execute_reply")
+    timings = [cell.metadata.get("execution", {}) for cell in executed.cells]
+    total = datetime.timedelta()
+    for timing in (timing for timing in timings if timing.keys() >= {*ends}):
+        begin, end = (datetime.datetime.fromisoformat(timing[key]) for key in ends)
+        total += end - begin
+    return round(total.total_seconds(), 1)
 
 
-def _restore_checks(cache, chapters: list[Path]) -> None:
-    """Write the check records of every cached chapter to ``_build/checks``."""
+def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
+    """Write the records of each chapter to ``_build/checks`` and say how long it took.
+
+    Returns:
+        Whether the cache holds all of them.
+    """
     CHECKS.mkdir(parents=True, exist_ok=True)
-    names = {path.stem for path in notebook_cache.notebooks()}
+    names = {path.stem for path in notebook_cache.notebooks()} - {path.stem for path in chapters}
     for left in CHECKS.glob("*.json"):
         if left.stem not in names:
             left.unlink()
+    width = max((len(path.stem) for path in chapters), default=0)
+    complete = True
     for path in chapters:
         record = notebook_cache.record_of(cache, path)
-        target = CHECKS / f"{path.stem}.json"
-        target.unlink(missing_ok=True)
         if record is None:
+            complete = False
+            print(f"{path.stem:<{width}}  failed")
             continue
         with cache.cache_artefacts_temppath(record.pk) as folder:
             kept = list(Path(folder).rglob(f"{path.stem}.json"))
             content = json.loads(kept[0].read_text(encoding="utf-8")) if kept else {"checks": []}
         content |= {
             "chapter": path.stem,
-            "execution_seconds": record.data.get("execution_seconds"),
+            "execution_seconds": record.data["execution_seconds"],
             "executed": record.created.replace(microsecond=0).isoformat() + "Z",
         }
-        sealed.write(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def _report(cache, chapters: list[Path], stale: list[Path]) -> None:
-    width = max((len(path.stem) for path in chapters), default=0)
-    for path in chapters:
-        record = notebook_cache.record_of(cache, path)
-        if record is None:
-            print(f"{path.stem:<{width}}  failed")
-        else:
-            how = "executed" if path in stale else "cached, not executed again"
-            print(f"{path.stem:<{width}}  {record.data['execution_seconds']:7.1f} s  {how}")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        sealed.write(CHECKS / f"{path.stem}.json", text)
+        how = "executed" if path in stale else "cached, not executed again"
+        print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
+    return complete
 
 
 if __name__ == "__main__":

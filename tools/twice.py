@@ -29,8 +29,7 @@ def twice(paths: list[Path], *, jobs: int) -> int:
     """Execute the notebooks once more and compare; return 0 if they gave the same figures."""
     failed = 0
     with alone(), tempfile.TemporaryDirectory(prefix="handbook-twice-") as scratch:
-        execute.require_memory(paths, jobs)
-        execute.run(paths, Path(scratch), jobs)
+        execute.run(paths, Path(scratch), execute.require_memory(paths, jobs))
         for path in paths:
             copy = nbformat.read(Path(scratch) / path.name, nbformat.NO_CONVERT)
             first, second = (
