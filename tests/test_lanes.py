@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import sys
 
 import nbformat
 import pytest
+import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.utils import canonicalize_name
 
@@ -42,6 +44,14 @@ def test_whatever_helpers_and_chapters_import_is_a_direct_dependency():
     for module in set().union(*map(imported, sources)):
         names = {canonicalize_name(name) for name in owners[module]}
         assert names & direct, f"{module} comes with {names}, which pyproject.toml does not name"
+
+
+def test_each_lane_of_the_nightly_workflow_is_a_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text(encoding="utf-8"))
+    included = workflow["jobs"]["lane"]["strategy"]["matrix"]["include"]
+    assert {"newest", "oldest"} <= {one["lane"] for one in included}
+    assert {one["lane"] for one in included} <= set(re.findall(r"(?m)^([a-z-]+):", makefile))
 
 
 @pytest.mark.parametrize("switch", ["", "cpu"])

@@ -23,7 +23,6 @@ def site(tmp_path):
     (folder / "below/index.html").write_text("below")
     (folder / "404.html").write_text("lost")
     (tmp_path / "secret.txt").write_text("secret")
-    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
     with serve(folder, prefix="/handbook/") as address:
         assert address.startswith(f"http://{HOST}:")
         yield address
@@ -50,7 +49,7 @@ def test_a_page_is_compressed_and_sent_anew_when_it_changed(site, tmp_path):
     [("/handbook", 301, "/handbook/"), ("/handbook/below", 301, "/handbook/below/"),
      ("/handbook/below/", 200, None), ("/handbook/gone", 404, None), ("/", 404, None),
      ("/index.html", 404, None), ("/handbook/../../secret.txt", 403, None),
-     ("/handbook/%2e%2e/secret.txt", 403, None), ("/handbook/link.txt", 403, None),
+     ("/handbook/%2e%2e/secret.txt", 403, None),
      ("/handbook//etc/passwd", 403, None)],
 )  # fmt: skip
 def test_folders_missing_pages_and_what_lies_outside(site, path, status, where):
