@@ -57,25 +57,6 @@ def test_the_cache_key_changes_with(checkout, change, monkeypatch):
     assert notebook_cache.environment_key() != before
 
 
-def executed_notebook(path: Path, source: str = "1 + 1") -> Path:
-    cell = new_code_cell(source, id="first", execution_count=1)
-    nbformat.write(new_notebook(cells=[cell]), path)
-    return path
-
-
-def test_a_notebook_is_found_until_its_code_or_the_helpers_change(checkout):
-    path = executed_notebook(checkout / "notebooks/01-new.ipynb")
-    cache = notebook_cache.open_cache()
-    assert notebook_cache.record_of(cache, path) is None
-    cache.cache_notebook_file(path, uri="notebooks/01-new.ipynb", data={"execution_seconds": 1.5})
-    assert notebook_cache.record_of(cache, path).data == {"execution_seconds": 1.5}
-    executed_notebook(path, "1 + 2")
-    assert notebook_cache.record_of(cache, path) is None
-    executed_notebook(path)
-    CHANGES["a helper"](checkout)
-    assert notebook_cache.record_of(notebook_cache.open_cache(), path) is None
-
-
 def test_old_caches_are_dropped(checkout):
     for number in range(6):
         (checkout / "helpers/plots.py").write_text(f"BLUE = {number}\n")
@@ -241,13 +222,15 @@ def test_in_a_terminal_each_chapter_has_a_bar(tmp_path, capsys):
 
 
 def test_the_longest_chapters_begin_first_and_new_ones_before_them(runs):
-    path, _ = runs
-    assert execute.seconds_before(path) == float("inf")
+    path, calls = runs
+    others = [path.with_name(f"{name}.ipynb") for name in ("02-short", "03-long")]
     execute.BASELINES.mkdir()
-    (execute.BASELINES / "01-new.json").write_text(json.dumps({"seconds": 160}))
-    assert execute.seconds_before(path) == 160
-    execute.execute([path], jobs=1)
-    assert execute.seconds_before(path) == 2.5
+    for other, seconds in zip(others, (10, 160), strict=True):
+        other.write_text(path.read_text().replace("1 + 1", f"{seconds}"))
+        (execute.BASELINES / f"{other.stem}.json").write_text(json.dumps({"seconds": seconds}))
+    assert execute.execute([*others, path], jobs=1) == 0
+    assert calls == [["01-new", "03-long", "02-short"]]
+    assert execute.seconds_before(others[1]) == 2.5  # the last run says more than the baseline
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,7 @@ def find() -> Path:
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Open a headless browser that reaches only this machine, as long as the block lasts.
-
-    Raises:
-        BrowserMissing: there is none.
-        FileNotFoundError: ``HANDBOOK_BROWSER`` names something that is no browser.
-    """
+    """Open the browser of :func:`find` as long as the block lasts; it reaches only this machine."""
     program = find()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=list(ARGUMENTS))
