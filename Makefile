@@ -1,14 +1,16 @@
 # Two commands matter: `make book` and `make test`. `make help` lists the others.
 #
 # TORCH=cpu   on Linux without a GPU: the CPU build of torch instead of the CUDA one
-# JOBS=4      how many chapters are executed at a time (default: half the cores)
+# JOBS=4      how many chapters, and tests, run side by side (default: as many as cores; two tests)
 # PORT=8000   where `make serve` listens
+# UPGRADE=1   let `make lock` move every version to the newest that fits
 
-PYTHON ?= python3
-VENV   ?= .venv
-PORT   ?= 8000
-TORCH  ?=
-JOBS   ?=
+PYTHON  ?= python3
+VENV    ?= .venv
+PORT    ?= 8000
+TORCH   ?=
+JOBS    ?=
+UPGRADE ?=
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
@@ -16,9 +18,17 @@ STAMP := $(VENV)/.installed
 BROWSER := tests/browser
 # npm writes this file when all packages are in place.
 PACKAGES := $(BROWSER)/node_modules/.package-lock.json
-EXECUTE := $(RUN) -m tools.execute $(if $(JOBS),--jobs $(JOBS))
+EXECUTE := -m tools.execute $(if $(JOBS),--jobs $(JOBS))
+# One thread for each test: two tests side by side are quicker than one with two threads.
+PYTEST := env OMP_NUM_THREADS=1 $(RUN) -m pytest -q
+BESIDE := -n $(or $(JOBS),2) --dist
 # The unit tests: what needs no built book and no environment of its own.
-UNIT := not built and not rehearsal and not colab
+UNIT := -m "not built and not rehearsal and not colab" $(BESIDE) worksteal
+# A rehearsal runs chapters side by side itself, and says which (-s).
+REHEARSAL := -m rehearsal -s
+# A file of browser tests opens one browser, so a file is not divided.
+BUILT := -m built $(BESIDE) loadfile
+PHASES := $(RUN) -m tools.phases
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
@@ -27,66 +37,67 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: assets ## execute the chapters and build the HTML book
-	@$(EXECUTE)
-	@$(RUN) -m tools.book
+	@$(PHASES) -- chapters $(RUN) $(EXECUTE) -- book $(RUN) -m tools.book
 
 test: assets packages ## run everything: unit tests, a rehearsal of full, every notebook, the book
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
-	@$(RUN) -m tools.faults clear
-	@$(RUN) -m pytest -q -m "$(UNIT)"
-	@$(RUN) -m tools.faults compare
-	@$(RUN) -m pytest -q -m rehearsal
-	@$(EXECUTE)
-	@$(RUN) -m tools.book
-	@$(RUN) -m tools.baselines compare
-	@$(RUN) -m tools.lighthouse
-	@$(RUN) -m pytest -q -m built
+	@$(PHASES) \
+	  -- lint $(BIN)/ruff check --quiet . \
+	  -- format $(BIN)/ruff format --quiet --check . \
+	  -- "unit tests" $(PYTEST) $(UNIT) \
+	  -- rehearsal $(PYTEST) $(REHEARSAL) \
+	  -- chapters $(RUN) $(EXECUTE) \
+	  -- book $(RUN) -m tools.book \
+	  -- baselines $(RUN) -m tools.baselines compare \
+	  -- Lighthouse $(RUN) -m tools.lighthouse \
+	  -- "built book" $(PYTEST) $(BUILT)
 
 unit: setup ## run the unit tests only
-	@$(RUN) -m pytest -q -m "$(UNIT)"
+	@$(PYTEST) $(UNIT)
 
 rehearsal: assets ## run the full profile against a small Hub on this machine
-	@$(RUN) -m pytest -q -m rehearsal --durations=5
+	@$(PYTEST) $(REHEARSAL) --durations=5
 
 offline: assets ## run all tests without any network but loopback
 	@.ci/offline $(MAKE) --no-print-directory test
 
 twice: assets ## execute every notebook a second time and compare all figures to the last digit
-	@$(EXECUTE)
+	@$(RUN) $(EXECUTE)
 	@$(RUN) -m tools.twice $(NAME)
 
-faults: assets ## try every fault, then refresh the table of faults and show the difference
-	@$(RUN) -m tools.faults clear
-	@$(RUN) -m pytest -q -m faults
-	@$(RUN) -m tools.faults refresh
-
 bad-input: assets ## try many more wrong inputs on every public function, other ones each time
-	@BAD_INPUT=8 $(RUN) -m pytest -q tests/test_bad_input.py
-
-audit: setup ## ask PyPI whether a locked version has a known vulnerability (needs the network)
-	@$(RUN) -m tools.audit
+	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py
 
 colab: assets ## run each notebook's set-up, and the quickest notebook, as alone in Colab
-	@$(RUN) -m pytest -q -m colab tests/test_colab.py
+	@$(PYTEST) -m colab tests/test_colab.py
 
 colab-all: assets ## run every notebook, whole, as alone in Colab
-	@COLAB=all $(RUN) -m pytest -q -m colab tests/test_colab.py
+	@COLAB=all $(PYTEST) -m colab tests/test_colab.py
 
-newest: assets ## run tests and chapters on the newest versions; report which checks moved
-	@$(RUN) -m tools.lanes newest --unit "$(UNIT)"
-
+newest: assets ## run tests and chapters on the newest versions, and compare the figures
 oldest: assets ## the same on the oldest versions that pyproject.toml admits
-	@$(RUN) -m tools.lanes oldest --unit "$(UNIT)"
+newest oldest:
+	@$(RUN) -m tools.lanes $@
+	@$(MAKE) --no-print-directory lane LANE=_build/lanes/$@ VENV=_build/lanes/$@/.venv
+
+# In the environment of a lane; what is built there lies beside it.
+.PHONY: lane
+lane:
+	@$(PHASES) --keep-going \
+	  -- "unit tests" $(PYTEST) $(UNIT) --junitxml=$(LANE)/unit.xml \
+	  -- chapters env HANDBOOK_BUILD=$(LANE) $(RUN) $(EXECUTE) \
+	  -- baselines env HANDBOOK_BUILD=$(LANE) $(RUN) -m tools.baselines compare
 
 lab: assets ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
-serve: book ## build the book and serve it on localhost
+serve: setup ## build the book and serve it on localhost
+	@$(RUN) -m tools.serve --port $(PORT) --try
+	@$(MAKE) --no-print-directory book
 	@$(RUN) -m tools.serve --port $(PORT)
 
 reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
 	@$(RUN) -m tools.lighthouse
-	@$(RUN) -m pytest -q tests/test_pages.py tests/test_reports.py
+	@$(PYTEST) $(BESIDE) loadfile tests/test_pages*.py tests/test_reports.py
 
 screenshots: book ## photograph four pages, light and dark, desktop and phone
 	@$(RUN) -m tools.screenshots
@@ -99,14 +110,11 @@ assets: setup ## fetch and verify the models and data sets
 	@$(RUN) -m helpers.assets fetch
 
 baselines: assets ## execute what changed, then refresh tests/baselines and show the difference
-	@$(EXECUTE)
+	@$(RUN) $(EXECUTE)
 	@$(RUN) -m tools.baselines refresh
 
 chapter: setup ## create an empty chapter: make chapter NAME=17-my-idea
 	@$(RUN) -m tools.chapter "$(NAME)"
-
-inventories: setup ## note the names of libraries that code uses, so that the book links them
-	@$(RUN) -m tools.inventories
 
 lint: setup ## ruff, on code and notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -114,11 +122,8 @@ lint: setup ## ruff, on code and notebooks
 format: setup ## let ruff mend what it can; strip outputs from notebooks
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-links: setup ## ask every address outside the book whether it still answers
-	@$(RUN) -m tools.links
-
-lock: setup ## resolve pyproject.toml anew into the lock files and environment.yml
-	@$(RUN) -m tools.lock
+lock: setup ## write the lock files and environment.yml; a version that still fits stays
+	@$(RUN) -m tools.lock $(if $(UPGRADE),--upgrade)
 
 repository: setup ## write the repository's address from pyproject.toml to where it is shown
 	@$(RUN) -m tools.repository

@@ -8,17 +8,17 @@ all make the comparison fail, so that no figure changes without being seen.
 from __future__ import annotations
 
 import argparse
-import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from tools.cache import CHECKS, ROOT, notebooks, write
+from helpers import sealed
+from tools.cache import CHECKS, ROOT, notebooks
 
 BASELINES = ROOT / "tests" / "baselines"
 KEPT = ("name", "kind", "value", "bound", "drift")
-CHAPTERS = "[0-9][0-9]-*.json"  # beside them lies faults.json, see tools/faults.py
 
 
 def load(folder: Path, chapter: str) -> dict[str, Any]:
@@ -33,23 +33,17 @@ def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> li
     """Return a line for each check that moved beyond its drift, vanished, or is new."""
     found = []
     before = {check["name"]: check for check in baseline}
-    after = {check["name"]: check for check in now}
-    for name, check in after.items():
-        if name not in before:
-            found.append(f"{name}: new, no baseline yet (now {check['value']})")
-            continue
-        old = before[name]
-        if check["bound"] != old["bound"] or check["kind"] != old["kind"]:
-            found.append(
-                f"{name}: the claim changed from {old['kind']} {old['bound']} "
-                f"to {check['kind']} {check['bound']}"
-            )
-        elif moved(check["value"], old["value"], check["drift"]):
-            found.append(
-                f"{name}: was {old['value']}, is {check['value']}, may move by {check['drift']}"
-            )
-    found += [f"{name}: no longer checked" for name in before if name not in after]
-    return found
+    for check in now:
+        name, value, drift = check["name"], check["value"], check["drift"]
+        claim = f"{check['kind']} {check['bound']}"
+        old = before.pop(name, None)
+        if old is None:
+            found.append(f"{name}: new, no baseline yet (now {value})")
+        elif claim != (claimed := f"{old['kind']} {old['bound']}"):
+            found.append(f"{name}: the claim changed from {claimed} to {claim}")
+        elif moved(value, old["value"], drift):
+            found.append(f"{name}: was {old['value']}, is {value}, may move by {drift}")
+    return found + [f"{name}: no longer checked" for name in before]
 
 
 def moved(value: Any, baseline: Any, drift: float | None) -> bool:
@@ -61,45 +55,36 @@ def moved(value: Any, baseline: Any, drift: float | None) -> bool:
     return value != baseline
 
 
-def table(chapters: list[str]) -> str:
-    """Return all checks of the last run as a plain-text table."""
-    lines = []
-    for chapter in chapters:
-        records = load(CHECKS, chapter)
-        lines.append(f"\n{chapter} ({records.get('profile', '?')} profile)")
-        for check in records["checks"]:
-            lines.append(f"  ✓ {check['name']}: {check['shown']}")
-    return "\n".join(lines)
-
-
 def compare(chapters: list[str]) -> int:
     """Print every check and every difference from the baselines; return 1 if there are any."""
-    print(table(chapters))
-    total, status = 0, 0
+    total, found = 0, []
     for chapter in chapters:
         records = load(CHECKS, chapter)
+        profile = records.get("profile", "small")
+        print(f"\n{chapter} ({profile} profile)")
+        for check in records["checks"]:
+            print(f"  ✓ {check['name']}: {check['shown']}")
         total += len(records["checks"])
-        if records.get("profile", "small") != "small":
-            print(f"\n{chapter}: baselines hold for the small profile only, not compared")
+        if profile != "small":
+            print("  baselines hold for the small profile only, not compared")
             continue
-        for line in differences(records["checks"], load(BASELINES, chapter)["checks"]):
-            print(f"DRIFT {chapter}: {line}", file=sys.stderr)
-            status = 1
-    known = set(chapters)
-    for path in sorted(BASELINES.glob(CHAPTERS)):
-        if path.stem not in known:
-            print(f"DRIFT {path.stem}: a baseline without a chapter", file=sys.stderr)
-            status = 1
-    print(f"\n{total} checks, {'no' if not status else 'some'} drift from the baselines")
-    if status:
+        lines = differences(records["checks"], load(BASELINES, chapter)["checks"])
+        found += [f"{chapter}: {line}" for line in lines]
+    for path in sorted(BASELINES.glob("*.json")):
+        if path.stem not in chapters:
+            found.append(f"{path.stem}: a baseline without a chapter")
+    print(f"\n{total} checks, {len(found) or 'no'} drift from the baselines", flush=True)
+    for line in found:
+        print(f"DRIFT {line}", file=sys.stderr)
+    if found:
         print("If this is meant: make baselines, and commit the difference.", file=sys.stderr)
-    return status
+    return int(bool(found))
 
 
 def refresh(chapters: list[str]) -> int:
     """Write the last run's figures as baselines, showing what changes."""
     BASELINES.mkdir(parents=True, exist_ok=True)
-    for path in BASELINES.glob(CHAPTERS):
+    for path in BASELINES.glob("*.json"):
         if path.stem not in chapters:
             path.unlink()
             print(f"{path.stem}: removed, there is no such chapter")
@@ -114,10 +99,12 @@ def refresh(chapters: list[str]) -> int:
             "chapter": chapter,
             "versions": records["versions"],
             "memory_gib": records.get("memory_gib"),
+            # Rounded up: it only says which chapter is begun first.
+            "seconds": 10 * math.ceil((records.get("execution_seconds") or 1) / 10),
             "checks": [{key: check[key] for key in KEPT} for check in records["checks"]],
         }
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        write(BASELINES / f"{chapter}.json", text)
+        sealed.write(BASELINES / f"{chapter}.json", text)
     return 0
 
 
@@ -126,8 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.baselines", description=__doc__)
     parser.add_argument("command", choices=["compare", "refresh"])
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
     chapters = [path.stem for path in notebooks()]
     return compare(chapters) if options.command == "compare" else refresh(chapters)
 

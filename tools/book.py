@@ -16,11 +16,6 @@ LOG = BUILD / "book.log"
 
 def build() -> int:
     """Run Jupyter Book and return 0 if it built every page without a warning."""
-    with alone():
-        return _build()
-
-
-def _build() -> int:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)]
     command += ["-n", "-W", "--keep-going", "--path-output", str(ROOT)]
     begin = time.perf_counter()
@@ -44,7 +39,8 @@ def _build() -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Build the book."""
     argparse.ArgumentParser(prog="python -m tools.book", description=__doc__).parse_args(arguments)
-    return build()
+    with alone():
+        return build()
 
 
 if __name__ == "__main__":

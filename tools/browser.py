@@ -11,31 +11,16 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
 VARIABLE = "HANDBOOK_BROWSER"
-NAMES = (
-    "chromium",
-    "google-chrome-stable",
-    "google-chrome",
-    "chrome",
-    "chromium-browser",
-    "microsoft-edge-stable",
-    "microsoft-edge",
-)
+NAMES = ("chromium", "google-chrome-stable", "google-chrome", "chrome", "chromium-browser")
 PLACES = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-    "~/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "~/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "C:/Program Files/Google/Chrome/Application/chrome.exe",
-    "C:/Program Files (x86)/Google/Chrome/Application/chrome.exe",
-    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
     "/snap/bin/chromium",
     "/opt/google/chrome/chrome",
     "/usr/lib/chromium/chromium",
@@ -72,8 +57,6 @@ def version(program: Path | str) -> str:
 
     Ubuntu has a ``chromium-browser`` that only says which package to install: it fails here.
     """
-    if sys.platform == "win32":  # there the switch opens a window instead
-        return Path(program).stem
     try:
         command = [str(program), "--version"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -85,7 +68,7 @@ def version(program: Path | str) -> str:
 def candidates() -> Iterator[Path]:
     """Yield the programs that may be a browser: on the path, in usual places, Playwright's."""
     yield from (Path(found) for name in NAMES if (found := shutil.which(name)))
-    yield from (path for name in PLACES if (path := Path(name).expanduser()).is_file())
+    yield from (path for name in PLACES if (path := Path(name)).is_file())
     with sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
     if own.is_file():
@@ -111,12 +94,7 @@ def find() -> Path:
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Open a headless browser that reaches only this machine, as long as the block lasts.
-
-    Raises:
-        BrowserMissing: there is none.
-        FileNotFoundError: ``HANDBOOK_BROWSER`` names something that is no browser.
-    """
+    """Open the browser of :func:`find` as long as the block lasts; it reaches only this machine."""
     program = find()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=list(ARGUMENTS))

@@ -26,7 +26,7 @@ from jupyter_cache.cache.main import JupyterCacheBase
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 # A lane (see tools/lanes.py) builds elsewhere: its figures are not those of the lock.
-BUILD = Path(os.environ.get("HANDBOOK_BUILD") or ROOT / "_build")
+BUILD = ROOT / (os.environ.get("HANDBOOK_BUILD") or "_build")
 CACHES = BUILD / "cache"
 CHECKS = BUILD / "checks"
 KEEP = 3
@@ -83,16 +83,6 @@ def alone() -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file in one step: whoever reads it sees the old text or the new one."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def record_of(cache: JupyterCacheBase, notebook: Path) -> NbCacheRecord | None:

@@ -1,8 +1,8 @@
 """Execute the chapters that need it, once, for the tests and for the book.
 
-The notebooks themselves stay untouched: copies are run by pytest with nbmake, several at a
-time where there are cores, and a copy that passed goes into the cache from which the book
-takes its outputs. One that fails makes the command fail and is named with cell and error.
+The notebooks themselves stay untouched: copies are run by pytest with nbmake, one on each core,
+the longest first, and a copy that passed goes into the cache from which the book takes its
+outputs. One that fails makes the command fail and is named with cell and error.
 """
 
 from __future__ import annotations
@@ -15,78 +15,86 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
 
-from helpers import memory, profiles
+from helpers import memory, profiles, sealed
 from helpers.checks import NOT_RECORDED
 from tools import cache as notebook_cache
+from tools import phases, progress
 from tools.baselines import BASELINES, load
 from tools.cache import ANSI, BUILD, CHECKS, ROOT
 
-THREADS = 2  # a chapter is written and timed for two cores
-TIMEOUT = 1800  # seconds for one cell
+THREADS = 1  # of a chapter: two chapters side by side are quicker than one with two threads
+TIMEOUT = 1800  # seconds for one cell: generous, so that a busy machine does not stop a chapter
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Execute what is stale, print how long each chapter took, return 0 if all passed."""
     parser = argparse.ArgumentParser(prog="python -m tools.execute", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="chapter", help="such as 08-imdb; default: all")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // THREADS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--force", action="store_true", help="execute even what is cached")
     options = parser.parse_args(arguments)
     if os.environ.get(profiles.REHEARSAL, "").strip():
         parser.error(f"{profiles.REHEARSAL} is set; a rehearsal makes no book: `make rehearsal`")
-    chapters = notebook_cache.notebooks()
-    known = [path.stem for path in chapters]
-    for name in options.names:
+    chapters = chapters_named(parser, options.names)
+    return execute(chapters, jobs=options.jobs, force=options.force)
+
+
+def chapters_named(parser: argparse.ArgumentParser, names: list[str]) -> list[Path]:
+    """Return the notebooks called ``names``, all of them if there are none; refuse unknown ones."""
+    known = {path.stem: path for path in notebook_cache.notebooks()}
+    for name in names:
         if name not in known:
             parser.error(f"no chapter is called {name!r}; there are {', '.join(known)}")
-    chapters = [path for path in chapters if not options.names or path.stem in options.names]
-    return execute(chapters, jobs=options.jobs, force=options.force)
+    return [path for name, path in known.items() if not names or name in names]
 
 
 def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
     """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
     with notebook_cache.alone():
-        return _execute(chapters, jobs=jobs, force=force)
-
-
-def _execute(chapters: list[Path], *, jobs: int, force: bool) -> int:
-    cache = notebook_cache.open_cache()
-    stale = [path for path in chapters if force or notebook_cache.record_of(cache, path) is None]
-    failures = 0
-    if stale:
+        cache = notebook_cache.open_cache()
+        stale = [path for path in chapters if force or not notebook_cache.record_of(cache, path)]
+        stale.sort(key=seconds_before, reverse=True)
         try:
-            require_memory(stale, jobs)
+            jobs = require_memory(stale, jobs)
         except memory.NotEnoughMemory as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 1
-        print(f"Executing {', '.join(path.stem for path in stale)}", flush=True)
+        failures = 0
         # Not below _build: nbmake passes over every notebook in there.
         with tempfile.TemporaryDirectory(prefix="handbook-") as scratch:
-            log = run(stale, Path(scratch), jobs)
+            log = run(stale, Path(scratch), jobs) if stale else ""
             for path in stale:
                 failures += not _keep(cache, path, Path(scratch))
-            if failures and " failed" not in log:
-                print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
-    _restore_checks(cache, chapters)
-    _report(cache, chapters, stale)
-    complete = all(notebook_cache.record_of(cache, path) for path in chapters)
-    return 0 if complete and not failures else 1
+        if failures and " failed" not in log:
+            print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
+        complete = _restore_checks(cache, chapters, stale)
+        return 0 if complete and not failures else 1
 
 
-def require_memory(stale: list[Path], jobs: int) -> None:
-    """Refuse to begin chapters that would not fit into memory, going by their last baselines.
+def require_memory(stale: list[Path], jobs: int) -> int:
+    """Return how many chapters fit into memory at a time, at most ``jobs``.
 
     Raises:
-        NotEnoughMemory: the ``jobs`` largest of them together want more than there is.
+        NotEnoughMemory: not even the largest one fits, going by its last baseline.
     """
     wanted = {path.stem: load(BASELINES, path.stem).get("memory_gib") or 0.0 for path in stale}
     largest = sorted(wanted, key=wanted.__getitem__, reverse=True)[:jobs]
-    needed = sum(wanted[name] for name in largest)
-    memory.require(int(needed * memory.GIB), f"executing {', '.join(largest)}")
+    while len(largest) > 1 and sum(map(wanted.get, largest)) * memory.GIB > memory.available():
+        largest.pop()
+    needed = int(sum(map(wanted.get, largest)) * memory.GIB)
+    memory.require(needed, f"executing {', '.join(largest)}")
+    return max(1, len(largest))
+
+
+def seconds_before(notebook: Path) -> float:
+    """Return how long a chapter took in the last run or for its baseline; a new one is longest."""
+    now, baseline = (load(folder, notebook.stem) for folder in (CHECKS, BASELINES))
+    return now.get("execution_seconds") or baseline.get("seconds") or float("inf")
 
 
 def run(
@@ -95,7 +103,7 @@ def run(
     """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
 
     Args:
-        stale: the notebooks.
+        stale: the notebooks, in the order in which they begin.
         scratch: an empty folder, not below ``_build``.
         jobs: how many run at a time.
         variables: of the environment, on top of the usual ones.
@@ -103,12 +111,10 @@ def run(
     Returns:
         What pytest said; :func:`problem_of` tells of each copy whether it passed.
     """
-    for path in stale:
-        shutil.copy(path, scratch / path.name)
     environment = os.environ | {
         "HANDBOOK_CHECKS": str(scratch / "checks"),
         "HANDBOOK_PROFILE": os.environ.get("HANDBOOK_PROFILE") or "small",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(THREADS)),
+        "OMP_NUM_THREADS": str(THREADS),
         "TOKENIZERS_PARALLELISM": "true",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
@@ -116,16 +122,51 @@ def run(
     if environment["HANDBOOK_PROFILE"] == "small":
         # The packaged assets are complete; a chapter that reaches for the Hub is mistaken.
         environment["HF_HUB_OFFLINE"] = "1"
-    command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-q", "--no-header"]
-    command += [f"--nbmake-timeout={TIMEOUT}", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["-n", str(min(jobs, len(stale)))] if min(jobs, len(stale)) > 1 else []
-    command += ["-c", os.devnull, f"--rootdir={scratch}"]
-    command += [str(scratch / path.name) for path in stale]
-    run = subprocess.run(
-        command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    return run.stdout
+    display = progress.Display()
+    waiting, running = list(stale), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                path = waiting.pop(0)
+                display.begin(path.stem, copy_without_outputs(path, scratch))
+                running[path.stem] = (_start(path, scratch, environment), time.perf_counter())
+            time.sleep(0.2)
+            display.update({name: scratch / f"{name}.cell" for name in running})
+            for name, (process, begin) in list(running.items()):
+                if process.poll() is not None:
+                    seconds = time.perf_counter() - begin
+                    display.end(name, seconds, passed=process.returncode == 0)
+                    phases.note(name, seconds, process.returncode)
+                    del running[name]
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+            process.wait()
+    logs = (scratch / f"{path.stem}.log" for path in stale)
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+
+def copy_without_outputs(path: Path, scratch: Path) -> int:
+    """Copy a notebook into ``scratch`` as if it never ran; return how many cells it has."""
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, scratch / path.name)
+    return len(notebook.cells)
+
+
+def _start(path: Path, scratch: Path, environment: dict[str, str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "pytest", "--disable-plugin-autoload"]  # half of its start
+    command += ["-p", "nbmake.pytest_plugin", "-p", "tools.progress", "-p", "no:cacheprovider"]
+    command += ["--nbmake", "--overwrite", f"--nbmake-timeout={TIMEOUT}", "-q", "--no-header"]
+    command += ["--tb=short", "-c", os.devnull, f"--rootdir={scratch}"]
+    environment = environment | {progress.VARIABLE: str(scratch / f"{path.stem}.cell")}
+    with (scratch / f"{path.stem}.log").open("w") as log:
+        return subprocess.Popen(
+            [*command, str(scratch / path.name)], cwd=ROOT, env=environment,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
 
 def _keep(cache, path: Path, scratch: Path) -> bool:
@@ -175,51 +216,47 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
 
 def seconds_of(executed: nbformat.NotebookNode) -> float:
     """Return how long the cells of an executed notebook took, in seconds."""
-    total = 0.0
-    for cell in executed.cells:
-        timing = cell.metadata.get("execution", {})
-        if "iopub.status.busy" in timing and "shell.execute_reply" in timing:
-            begin, end = (
-                datetime.datetime.fromisoformat(timing[key].replace("Z", "+00:00"))
-                for key in ("iopub.status.busy", "shell.execute_reply")
-            )
-            total += (end - begin).total_seconds()
-    return round(total, 1)
+    ends = ("iopub.status.busy", "shell.execute_reply")
+    timings = [cell.metadata.get("execution", {}) for cell in executed.cells]
+    total = datetime.timedelta()
+    for timing in (timing for timing in timings if timing.keys() >= {*ends}):
+        begin, end = (datetime.datetime.fromisoformat(timing[key]) for key in ends)
+        total += end - begin
+    return round(total.total_seconds(), 1)
 
 
-def _restore_checks(cache, chapters: list[Path]) -> None:
-    """Write the check records of every cached chapter to ``_build/checks``."""
+def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
+    """Write the records of each chapter to ``_build/checks`` and say how long it took.
+
+    Returns:
+        Whether the cache holds all of them.
+    """
     CHECKS.mkdir(parents=True, exist_ok=True)
-    names = {path.stem for path in notebook_cache.notebooks()}
+    names = {path.stem for path in notebook_cache.notebooks()} - {path.stem for path in chapters}
     for left in CHECKS.glob("*.json"):
         if left.stem not in names:
             left.unlink()
+    width = max((len(path.stem) for path in chapters), default=0)
+    complete = True
     for path in chapters:
         record = notebook_cache.record_of(cache, path)
-        target = CHECKS / f"{path.stem}.json"
-        target.unlink(missing_ok=True)
         if record is None:
+            complete = False
+            print(f"{path.stem:<{width}}  failed")
             continue
         with cache.cache_artefacts_temppath(record.pk) as folder:
             kept = list(Path(folder).rglob(f"{path.stem}.json"))
             content = json.loads(kept[0].read_text(encoding="utf-8")) if kept else {"checks": []}
         content |= {
             "chapter": path.stem,
-            "execution_seconds": record.data.get("execution_seconds"),
+            "execution_seconds": record.data["execution_seconds"],
             "executed": record.created.replace(microsecond=0).isoformat() + "Z",
         }
-        notebook_cache.write(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def _report(cache, chapters: list[Path], stale: list[Path]) -> None:
-    width = max((len(path.stem) for path in chapters), default=0)
-    for path in chapters:
-        record = notebook_cache.record_of(cache, path)
-        if record is None:
-            print(f"{path.stem:<{width}}  failed")
-        else:
-            how = "executed" if path in stale else "cached, not executed again"
-            print(f"{path.stem:<{width}}  {record.data['execution_seconds']:7.1f} s  {how}")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        sealed.write(CHECKS / f"{path.stem}.json", text)
+        how = "executed" if path in stale else "cached, not executed again"
+        print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
+    return complete
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from helpers import sealed
 from tools.cache import BUILD, ROOT
 from tools.serve import HTML
 
@@ -39,19 +39,16 @@ def pages(folder: Path = HTML) -> list[str]:
 def reading_order(contents: Path = ROOT / "_toc.yml", folder: Path = HTML) -> list[str]:
     """Return the pages of the table of contents, the cover first.
 
-    Pages that the contents name by a pattern are made by the build; they are looked up in
+    Pages that the contents name by a pattern are made by the build: they are looked up in
     ``folder``, the built book, and are missing while there is none.
     """
     toc = yaml.safe_load(contents.read_text(encoding="utf-8"))
-    entries = [entry for part in toc["parts"] for entry in part["chapters"]]
-    return [toc["root"], *(page for entry in entries for page in _pages_of(entry, folder))]
-
-
-def _pages_of(entry: dict[str, str], folder: Path) -> list[str]:
-    if "file" in entry:
-        return [entry["file"]]
-    found = folder.glob(f"{entry['glob']}.html")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
+    found = [toc["root"]]
+    for entry in (entry for part in toc["parts"] for entry in part["chapters"]):
+        made = folder.glob(f"{entry['glob']}.html") if "glob" in entry else []
+        paths = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in made)
+        found += [entry["file"]] if "file" in entry else paths
+    return found
 
 
 def chapters() -> list[str]:
@@ -84,8 +81,7 @@ def fingerprint(folder: Path = HTML) -> str:
 
 
 def write_report(path: Path, content: Any) -> Path:
-    """Write ``content`` as JSON beside ``path``, then rename it, and return ``path``."""
+    """Write ``content`` as JSON in one step, and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return beside.replace(path)
+    sealed.write(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return path

@@ -7,7 +7,7 @@ digit fails, unless its check says why it varies (``varies="timing"``).
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,62 +15,45 @@ from typing import Any
 
 import nbformat
 
-from tools import execute
-from tools.baselines import load
-from tools.cache import CHECKS, alone, notebooks
+from tools import baselines, execute
+from tools.cache import CHECKS, alone
 
 
 def differences(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[str]:
     """Return a line for each check whose figure is not the same in both runs and may not vary."""
-    before, after = ({one["name"]: one for one in records} for records in (first, second))
-    found = [f"{name}: recorded in one run only" for name in before.keys() ^ after.keys()]
-    for name in before.keys() & after.keys():
-        values = [json.dumps(one[name]["value"]) for one in (before, after)]
-        if values[0] != values[1] and not before[name].get("varies"):
-            found.append(
-                f"{name}: {values[0]}, then {values[1]}; if it must vary, varies= says why"
-            )
-    return sorted(found)
+    exact = [one | {"drift": None if one.get("varies") else 0.0} for one in second]
+    return baselines.differences(exact, first)
 
 
-def twice(paths: list[Path], *, jobs: int = 1) -> int:
+def twice(paths: list[Path], *, jobs: int) -> int:
     """Execute the notebooks once more and compare; return 0 if they gave the same figures."""
-    status = 0
+    failed = 0
     with alone(), tempfile.TemporaryDirectory(prefix="handbook-twice-") as scratch:
-        execute.require_memory(paths, jobs)
-        log = execute.run(paths, Path(scratch), jobs)
+        execute.run(paths, Path(scratch), execute.require_memory(paths, jobs))
         for path in paths:
             copy = nbformat.read(Path(scratch) / path.name, nbformat.NO_CONVERT)
-            if problem := execute.problem_of(copy):
-                print(f"FAILED {path.stem}: {problem}\n{log[-2000:]}", file=sys.stderr)
-                status = 1
-                continue
-            first = load(CHECKS, path.stem)["checks"]
-            second = load(Path(scratch) / "checks", path.stem)["checks"]
-            found = differences(first, second)
+            first, second = (
+                baselines.load(folder, path.stem)["checks"]
+                for folder in (CHECKS, Path(scratch) / "checks")
+            )
+            found = [problem] if (problem := execute.problem_of(copy)) else []
+            found += differences(first, second) if second else ["it recorded no check"]
             varying = [f"{one['name']} ({one['varies']})" for one in first if one.get("varies")]
             print(f"{path.stem}: {len(second) - len(varying)} figures, {len(found)} differ")
             print("".join(f"  may vary: {one}\n" for one in varying), end="")
             for line in found:
                 print(f"DIFFERS {path.stem}: {line}", file=sys.stderr)
-            status |= bool(found) or not second
-    return status
+            failed += bool(found)
+    return int(failed > 0)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Execute all notebooks, or those named, a second time."""
     parser = argparse.ArgumentParser(prog="python -m tools.twice", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="chapter", help="such as 08-imdb; default: all")
-    names = parser.parse_args(arguments).names
-    known = {path.stem: path for path in notebooks()}
-    for name in names:
-        if name not in known:
-            parser.error(f"no chapter is called {name!r}; there are {', '.join(known)}")
-    chosen = [known[name] for name in names] or list(known.values())
-    for path in chosen:
-        if not (CHECKS / f"{path.stem}.json").is_file():
-            parser.error(f"{path.stem} has no first run: make twice, or python -m tools.execute")
-    return twice(chosen)
+    paths = execute.chapters_named(parser, parser.parse_args(arguments).names)
+    paths.sort(key=execute.seconds_before, reverse=True)
+    return twice(paths, jobs=os.cpu_count() or 1)
 
 
 if __name__ == "__main__":
