@@ -297,7 +297,9 @@ def test_a_notebook_runs_alone_and_changes_no_version(name, colab, tmp_path):
 
 
 @pytest.mark.colab
-@pytest.mark.parametrize("mutant", ["    pass\n", INSTALL.replace("git+", "git+file:///nowhere/")])
+@pytest.mark.parametrize(
+    "mutant", ["    pass\n", "    %pip install git+file:///nowhere\n"], ids=["nothing", "a failure"]
+)
 def test_a_set_up_that_installs_nothing_is_noticed(mutant, colab, tmp_path):
     broken = nbformat.v4.new_notebook(cells=[new_code_cell(CELL.replace(INSTALL, mutant))])
     with pytest.raises(CellExecutionError, match="No module named 'helpers'"):
