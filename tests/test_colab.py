@@ -207,14 +207,11 @@ def build(folder: Path) -> None:
 
 
 def snapshot(folder: Path) -> str:
-    """Commit the files of this checkout, as they are now, to a repository; return its URL."""
+    """Commit what the package is made of, as it is now, to a repository; return its URL."""
+    shutil.copytree(ROOT / "helpers", folder / "helpers")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
+        shutil.copy(ROOT / name, folder)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    listed = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "now"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
     return f"file://{folder}"

@@ -81,21 +81,12 @@ def test_one_action_has_one_version_and_the_bot_watches_whatever_is_locked():
 
 def test_continuous_integration_runs_the_command_of_the_readme():
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
-    assert os.access(ROOT / ".ci/run", os.X_OK)
     assert re.search(r"(?m)^  \.ci/offline make test$", text)
     assert re.search(r"(?m)^(exec )?make colab$", text)
-    assert subprocess.run(["bash", "-n", str(ROOT / ".ci/run")]).returncode == 0
     matrix = yaml.safe_load(CI)["jobs"]["test"]["strategy"]["matrix"]["include"]
     commands = {each["python"]: each["command"] for each in matrix}
     assert commands["3.11"] == commands["3.13"] == ".ci/run"
     assert commands["3.12"].endswith("unit")
-
-
-def test_hooks_run_the_project_s_own_tools():
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    (local,) = hooks["repos"]
-    assert local["repo"] == "local"
-    assert all(hook["entry"].startswith(".venv/bin/") for hook in local["hooks"])
 
 
 # --- files ----------------------------------------------------------------------------
