@@ -10,7 +10,6 @@ book does not.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from helpers.sealed import sha256
 from tools.cache import ROOT
 
 VENDOR = ROOT / "book" / "_vendor"
@@ -40,11 +40,6 @@ ICONS = (
     "solid/outdent", "solid/pencil", "solid/rocket", "solid/share", "solid/sun",
     "solid/triangle-exclamation", "solid/up-right-from-square", "solid/xmark",
 )  # fmt: skip
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def unpack(package: str, version: str, scratch: Path) -> tuple[Path, str]:
@@ -129,12 +124,11 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    said = manifest(
-        {
-            "katex": {"version": KATEX, "integrity": katex_digest},
-            "@fortawesome/fontawesome-free": {"version": FONTAWESOME, "integrity": icons_digest},
-        }
-    )
+    packages = {
+        "katex": {"version": KATEX, "integrity": katex_digest},
+        "@fortawesome/fontawesome-free": {"version": FONTAWESOME, "integrity": icons_digest},
+    }
+    said = manifest(packages)
     _write(MANIFEST, said)
     print(f"{len(said['sha256'])} files in {VENDOR.relative_to(ROOT)}")
     return 0
