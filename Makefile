@@ -67,7 +67,7 @@ twice: assets ## execute every notebook a second time and compare all figures to
 bad-input: assets ## try many more wrong inputs on every public function, other ones each time
 	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py
 
-colab: assets ## run each notebook's set-up, and the quickest notebook, as alone in Colab
+colab: assets ## run the quickest notebook, set-up and all, as alone in Colab
 	@$(PYTEST) -m colab tests/test_colab.py
 
 colab-all: assets ## run every notebook, whole, as alone in Colab
@@ -114,7 +114,7 @@ baselines: assets ## execute what changed, then refresh tests/baselines and show
 	@$(RUN) -m tools.baselines refresh
 
 chapter: setup ## create an empty chapter: make chapter NAME=17-my-idea
-	@$(RUN) -m tools.chapter "$(NAME)"
+	@$(RUN) -m tools.chapter "$$NAME"
 
 lint: setup ## ruff, on code and notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def write(path: Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    beside = path.with_name(f".{path.name}")  # one that a killed process left is overwritten
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(path)
@@ -55,7 +54,7 @@ def seal(folder: Path, **about: str) -> None:
     sums = {
         path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
+        if path.is_file() and path not in (folder / MANIFEST, folder / f".{MANIFEST}")
     }
     write(folder / MANIFEST, json.dumps(about | {"sha256": sums}, indent=2) + "\n")
 

@@ -234,7 +234,8 @@ def main(arguments: list[str]) -> int:
     program, *arguments = arguments
     links = Path(os.environ["FAULTY_LINKS"])
     if program == "assets":
-        assets.ASSETS = {"small": small_asset(links)}
+        assets.ASSETS.clear()
+        assets.ASSETS["small"] = small_asset(links)
         command, again = assets.main, list(arguments)
     else:
         import torch
@@ -242,7 +243,7 @@ def main(arguments: list[str]) -> int:
         from helpers import finetuning
 
         torch.set_num_threads(1)
-        finetuning.prepare = few_reviews
+        finetuning.command.prepare = few_reviews
         if "FAULTY_SPARE" not in os.environ:  # that fault needs a model of some size
             tiny = links / "tiny"
             if not tiny.exists():
@@ -263,14 +264,14 @@ def _leave_too_little_memory(finetuning, missing: int) -> None:
 
     import psutil
 
-    require = finetuning.memory.require
+    require = finetuning.classifier.memory.require
 
     def poor(needed: int, purpose: str) -> None:
         limit = psutil.Process().memory_info().vms + needed - missing
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         require(needed, purpose)
 
-    finetuning.memory.require = poor
+    finetuning.classifier.memory.require = poor
 
 
 if __name__ == "__main__":
