@@ -67,7 +67,7 @@ def ids(draw, length, size=11):
     """Two rows of ids, at times one that is out of range, at times with padding at the end."""
     row = st.lists(st.integers(1, size - 1), min_size=length, max_size=length)
     made = torch.tensor([draw(row), draw(row)])
-    made[0, -1] = draw(st.sampled_from([1, 2, 3, PAD, PAD, -1, size]))
+    made[0, -1] = draw(st.sampled_from([END, PAD, PAD, PAD, -1, size]))
     return made
 
 
@@ -326,7 +326,7 @@ def equal(name, ours, theirs):
 # --- the cases: what is called, with which arguments, how often, and what is right ----------------
 
 x = {"x": vectors(2, 3, 4), "mask": masks}
-quiet = st.sampled_from([0.0, 0.1])
+quiet = st.sampled_from([0.1, 0.0])
 named = st.sampled_from([None, some[:, 0]])
 CASES = {
     "scaled_dot_product_attention": (
@@ -364,7 +364,7 @@ CASES = {
     "label_smoothed_loss": (
         transformer.label_smoothed_loss,
         {"logits": vectors(2, 4, 5), "target": ids(4, 5), "smoothing": quiet,
-         "ignore_id": st.sampled_from([None, PAD])}, 120, loss),
+         "ignore_id": st.sampled_from([PAD, PAD, None])}, 120, loss),
     "warmup_learning_rate": (
         transformer.warmup_learning_rate,
         {"step": whole, "d_model": whole, "warmup_steps": whole}, 80, learning_rate),
