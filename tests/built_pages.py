@@ -35,6 +35,7 @@ class Page(HTMLParser):
         self.ids |= {given[key] for key in ("id", "name") if given.get(key)}
         self.addresses += [given[key] for key in ("href", "src") if given.get(key)]
         self._headings += tag == "h1"
+        label = given.get("aria-label", "")
         if tag == "html":
             self.language = given.get("lang", "")
         elif tag == "meta":
@@ -45,9 +46,8 @@ class Page(HTMLParser):
                 self.relations.setdefault(relation, []).append(given.get("href", ""))
         elif tag == "img" and "alt" not in given:
             self.undescribed.append(f"<img src={given.get('src', '')[:60]}>")
-        elif tag == "svg" and given.get("role") == "img":
-            if len(given.get("aria-label", "").split()) < 4:
-                self.undescribed.append(f"<svg aria-label={given.get('aria-label')!r}>")
+        elif (tag, given.get("role")) == ("svg", "img") and len(label.split()) < 4:
+            self.undescribed.append(f"<svg aria-label={label!r}>")
         if tag in ("title", "h1", *SILENT):
             is_data = given.get("type") == "application/ld+json"
             self._inside.append("facts" if is_data else tag)

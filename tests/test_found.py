@@ -98,11 +98,9 @@ def test_a_page_says_what_it_is_about(name) -> None:
 
 @built
 def test_no_two_pages_have_the_same_title_or_description() -> None:
-    written = [page for name, page in pages().items() if name not in found.MADE]
-    for said in (
-        [page.title.strip() for page in written],
-        [page.meta["description"][0] for page in written],
-    ):
+    written = [each for name, each in pages().items() if name not in found.MADE]
+    titles = [each.title.strip() for each in written]
+    for said in (titles, [each.meta["description"][0] for each in written]):
         assert all(said)
         assert len(set(said)) == len(said), sorted(said)
 
