@@ -247,6 +247,11 @@ def test_a_page_loads_one_style_sheet_no_icon_font_and_no_script_that_holds_it_u
     for script in re.findall(r"<script\b[^>]*\bsrc=[^>]*>", html):
         assert re.search(r"\b(defer|async|module)\b", script), script
     assert ("searchindex.js" in html) == (name == "search")
+    for loaded, where in (
+        ("quiz.js", "<summary>Answer to question"),
+        ("attention-explorer.js", '<div class="attention-explorer">'),
+    ):
+        assert bool(re.search(rf'<script[^>]*src="[^"]*/{loaded}', html)) == (where in html)
     assert not icons.ELEMENT.search(html)
     assert "fontawesome" not in html
     assert html.count("svg-inline--fa") >= 5

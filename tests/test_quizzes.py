@@ -12,7 +12,6 @@ import pytest
 from small_pages import opened
 
 from tools.cache import ROOT
-from tools.serve import HTML
 
 # As the book renders a quiz and, after it, an open question.
 PAGE = """
@@ -141,12 +140,3 @@ def test_every_quiz_of_a_chapter_can_be_answered(chapter):
             assert len(plain) == len(options), f"{question} says the same thing twice"
     assert len(groups) == len(asked), "a quiz has not the form that the script reads"
     assert len(set(right)) > 1, f"{right[0]} is always right"
-
-
-@pytest.mark.built
-def test_the_script_is_loaded_where_there_is_a_quiz_and_nowhere_else():
-    for path in HTML.rglob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        assert bool(re.search(r'<script[^>]*src="[^"]*/quiz\.js', text)) == (
-            "<summary>Answer to question" in text
-        ), path
