@@ -177,9 +177,9 @@ def test_pages_are_found_chosen_by_counting_and_photographed(browser, tmp_path):
         paths = screenshots.photograph(browser, site, chosen, pictures)
     seen = {path.stem: path.read_bytes() for path in paths}
     assert len(seen) == len(list(pictures.iterdir())) == 16
-    sizes = {path.stem: Image.open(path).size for path in paths}
-    assert sizes["cover-light-desktop"] == (1280, 900)
-    assert sizes["ledger-dark-phone"] == (720, 1480)
+    for name, size in (("cover-light-desktop", (1280, 900)), ("ledger-dark-phone", (720, 1480))):
+        with Image.open(pictures / f"{name}.png") as picture:
+            assert picture.size == size
     assert seen["cover-light-phone"] != seen["cover-dark-phone"]
 
 
