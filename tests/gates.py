@@ -1,9 +1,9 @@
 """What a reader is promised of a page, asked in a real browser.
 
-A *visit* opens a page once and asks many things at a time; a *gate* is a pure function that
-reads the answers and returns the faults, an empty list if there are none. ``test_pages.py``
-holds every page of the built book to the gates. ``test_gates.py`` holds small broken pages to
-them, so that each gate is seen to close.
+A *visit* opens a page once, as one kind of reader, and asks many things at a time. A *promise*
+is a pure function that reads the answers and returns the faults, an empty list if there are
+none. ``PROMISES`` names all of them. ``test_pages.py`` and ``test_pages_phone_keyboard.py`` hold
+every page of the built book to them; ``test_gates.py`` holds small broken pages to them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from tools import published
 
 PACKAGES = Path(__file__).with_name("browser") / "node_modules"
 AXE = PACKAGES / "axe-core/axe.min.js"
@@ -32,10 +34,12 @@ PHONE = {
     "is_mobile": True,
     "has_touch": True,
 }
+PAPER = {"width": 720, "height": 1040}  # A4 between its margins, in CSS pixels
 HEAVIEST = 1_500_000  # bytes transferred for one page, compressed
 # Axe's rules that depend on the screen: targets of 24 by 24 CSS pixels or with space around
 # (WCAG 2.2, 2.5.8), and whether what scrolls inside itself does so without a finger.
 ON_PHONE = ["target-size", "scrollable-region-focusable"]
+WITHOUT_AXE = "axe is not installed: `make packages` fetches it with npm (apt install npm)"
 NOT_PRINTED = "nav, button, input, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer-content"
 
 
@@ -44,14 +48,6 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (in continuous integration this is a failure)", pytrace=False)
     pytest.skip(reason)
-
-
-def need_axe() -> None:
-    """Skip, or fail in continuous integration, where axe is not installed."""
-    if not AXE.is_file():
-        missing(
-            "axe is not installed: `make packages` fetches it with npm (Debian: apt install npm)"
-        )
 
 
 def hold(faults: list[str]) -> None:
@@ -119,18 +115,11 @@ class DesktopVisit:
     address: str
     requests: list[dict[str, Any]]
     console: list[str]
-    text: str
-    formulas: dict[str, Any]
-    figures: dict[str, Any]
+    seen: dict[str, Any]
     colours: dict[str, list[dict[str, Any]]]
     theme: dict[str, str]
     axe: dict[str, dict[str, Any]]
     printed: dict[str, Any]
-
-    @property
-    def weight(self) -> int:
-        """Bytes transferred, headers included."""
-        return sum(request["bytes"] for request in self.requests)
 
 
 @dataclass
@@ -147,7 +136,6 @@ class PhoneVisit:
 class KeyboardVisit:
     """A page walked through with the Tab key alone."""
 
-    reached: int
     first: str
     landed: str
     missed: list[str]
@@ -156,11 +144,10 @@ class KeyboardVisit:
 
 @dataclass
 class ScriptlessVisit:
-    """A page in a browser that runs no script."""
+    """A page in a browser that runs no script, and the same page with scripts."""
 
-    text: str
-    formulas: dict[str, Any]
-    figures: dict[str, Any]
+    seen: dict[str, Any]
+    usual: dict[str, Any]
 
 
 def ask(page: Page, question: str, *arguments: Any) -> Any:
@@ -221,10 +208,11 @@ def use_theme(page: Page, theme: str) -> str:
 
 def run_axe(page: Page, **options: Any) -> dict[str, Any]:
     """Run axe in ``page``; return the violations and the names of what it could not decide."""
+    if not AXE.is_file():
+        return {}
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text(encoding="utf-8") + "\n;true")
-    options = {"preload": False, "resultTypes": ["violations"], **options}
-    result = page.evaluate(
+    return page.evaluate(
         """async options => {
           const { violations, incomplete, passes, testEngine } = await axe.run(document, options);
           const nodes = (each) => each.nodes.map(({ target, html, failureSummary }) =>
@@ -237,48 +225,26 @@ def run_axe(page: Page, **options: Any) -> dict[str, Any]:
             passed: passes.map((each) => each.id),
           };
         }""",
-        options,
+        {"preload": False, "resultTypes": ["violations"], **options},
     )
-    return result
 
 
-def visit_desktop(browser: Browser, address: str, *, with_axe: bool = True) -> DesktopVisit:
+def visit_desktop(browser: Browser, address: str) -> DesktopVisit:
     """Open a page wide, once, and ask about it light, dark and printed."""
-    with_axe = with_axe and AXE.is_file()
+    theme, colours, axe = {}, {}, {}
     with opened(browser, address, color_scheme="light", **DESKTOP) as (page, log):
         ask(page, "layOut")
-        theme = {"light": use_theme(page, "light")}
-        text = ask(page, "text")
-        ask(page, "openDetails")
+        seen = ask(page, "unfolded")
         settle(page, log)
-        formulas, figures = ask(page, "formulas"), ask(page, "figures")
-        colours = {"light": ask(page, "colours")}
-        axe = {"light": run_axe(page)} if with_axe else {}
-        theme["dark"] = use_theme(page, "dark")
-        colours["dark"] = ask(page, "colours")
-        if with_axe:
-            axe["dark"] = run_axe(page)
+        for each in ("light", "dark"):
+            theme[each] = use_theme(page, each)
+            colours[each], axe[each] = ask(page, "colours"), run_axe(page)
         page.emulate_media(media="print")
-        printed = {
-            "controls": ask(page, "shown", NOT_PRINTED),
-            "text": len(ask(page, "text")),
-            "ink": page.evaluate(
-                "getComputedStyle(document.querySelector('p') || document.body).color"
-            ),
-        }
+        page.set_viewport_size(PAPER)
+        printed = ask(page, "printed", NOT_PRINTED)
         settle(page, log)
-        return DesktopVisit(
-            address=address,
-            requests=log.records(),
-            console=log.console,
-            text=text,
-            formulas=formulas,
-            figures=figures,
-            colours=colours,
-            theme=theme,
-            axe=axe,
-            printed=printed,
-        )
+        requests = log.records()
+    return DesktopVisit(address, requests, log.console, seen, colours, theme, axe, printed)
 
 
 def visit_phone(browser: Browser, address: str) -> PhoneVisit:
@@ -289,46 +255,42 @@ def visit_phone(browser: Browser, address: str) -> PhoneVisit:
         folded = ask(page, "width", limit)
         ask(page, "openDetails")
         unfolded = ask(page, "width", limit)
-        only = {"runOnly": {"type": "rule", "values": ON_PHONE}}
-        axe = run_axe(page, **only) if AXE.is_file() else {}
+        axe = run_axe(page, runOnly={"type": "rule", "values": ON_PHONE})
         return PhoneVisit(folded, unfolded, ask(page, "cut"), axe)
-
-
-def press_tab(page: Page) -> Any:
-    """Return a function that presses Tab, with the one message that this needs."""
-    session = page.context.new_cdp_session(page)
-    key = {"type": "rawKeyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
-    return lambda: session.send("Input.dispatchKeyEvent", key)
 
 
 def visit_by_keyboard(browser: Browser, address: str) -> KeyboardVisit:
     """Walk through a page with Tab; then take the skip link."""
     with opened(browser, address, **DESKTOP) as (page, _log):
         wanted = ask(page, "watchKeyboard")
-        tab = press_tab(page)
+        session = page.context.new_cdp_session(page)
+        # The one message that a press of Tab needs; keyboard.press() sends several.
+        tab = {"type": "rawKeyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
         for pressed in range(wanted + 100):
-            tab()
+            session.send("Input.dispatchKeyEvent", tab)
             if pressed % 10 == 9 and not ask(page, "hasFocus"):
                 break
         walk = ask(page, "keyboard")
         page.reload(wait_until="load")
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.keyboard.press("Tab")
-        landed = ask(page, "landed")
-        return KeyboardVisit(walk["reached"], walk["first"], landed, walk["missed"], walk["faults"])
+        for key in ("Tab", "Enter", "Tab"):
+            page.keyboard.press(key)
+        return KeyboardVisit(landed=ask(page, "landed"), **walk)
 
 
-def visit_without_scripts(browser: Browser, address: str) -> ScriptlessVisit:
-    """Open a page where scripts are off."""
+def visit_without_scripts(browser: Browser, address: str, usual: DesktopVisit) -> ScriptlessVisit:
+    """Open a page where scripts are off, to compare it with its ``usual`` visit."""
     with opened(browser, address, java_script_enabled=False, **DESKTOP) as (page, _log):
         ask(page, "layOut")
-        text = ask(page, "text")
-        ask(page, "openDetails")
-        return ScriptlessVisit(text, ask(page, "formulas"), ask(page, "figures"))
+        return ScriptlessVisit(ask(page, "unfolded"), usual.seen)
 
 
-# --- gates ------------------------------------------------------------------------------
+def write_down(name: str, visit: Any) -> Path:
+    """Keep all that a visit saw: what the page asked for and weighs, what axe passed."""
+    folder = published.REPORTS / type(visit).__name__.removesuffix("Visit").lower()
+    return published.write_report(folder / f"{name}.json", asdict(visit))
+
+
+# --- promises ---------------------------------------------------------------------------
 
 
 def third_parties(visit: DesktopVisit) -> list[str]:
@@ -344,12 +306,13 @@ def third_parties(visit: DesktopVisit) -> list[str]:
 
 
 def too_heavy(visit: DesktopVisit) -> list[str]:
-    """A page does not cost more than 1.5 MB to load for the first time."""
-    if visit.weight <= HEAVIEST:
+    """A page does not cost more than 1.5 MB to load for the first time, headers included."""
+    weight = sum(request["bytes"] for request in visit.requests)
+    if 0 < weight <= HEAVIEST:
         return []
     largest = sorted(visit.requests, key=lambda request: -request["bytes"])[:5]
     parts = ", ".join(f"{request['bytes']:,} {request['url']}" for request in largest)
-    return [f"{visit.weight:,} bytes, at most {HEAVIEST:,}; the largest: {parts}"]
+    return [f"{weight:,} bytes, at most {HEAVIEST:,}; the largest: {parts}"]
 
 
 def theme_does_not_follow(visit: DesktopVisit) -> list[str]:
@@ -364,11 +327,13 @@ def theme_does_not_follow(visit: DesktopVisit) -> list[str]:
     return faults + [f"drawing that stays as it was: {name}" for name in same]
 
 
-def inaccessible(result: dict[str, Any]) -> list[str]:
-    """Axe, with all its rules, finds no violation."""
+def inaccessible(result: dict[str, Any], at_least: int) -> list[str]:
+    """Axe finds no violation; an axe that passed fewer rules than ``at_least`` did not run."""
+    if result and len(result["passed"]) < at_least:
+        return [f"axe passed no more than {result['passed']}"]
     return [
         f"{violation['rule']}: {violation['help']}: {node['target']} {node['html']}"
-        for violation in result["violations"]
+        for violation in result.get("violations", [])
         for node in violation["nodes"]
     ]
 
@@ -394,7 +359,7 @@ def unreachable(visit: KeyboardVisit) -> list[str]:
 
 
 def luminance(colour: str) -> float:
-    """Return the relative luminance, 0 black to 1 white, of a computed CSS colour."""
+    """Return the relative luminance (WCAG 2.2), 0 black to 1 white, of a computed CSS colour."""
     numbers = [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
     scale = 1 if colour.startswith("color(") else 255
     linear = [
@@ -405,8 +370,8 @@ def luminance(colour: str) -> float:
 
 
 def unfit_for_print(visit: DesktopVisit) -> list[str]:
-    """Paper gets dark ink, from the dark page too, and nothing that wants to be pressed."""
-    faults = []
+    """Paper gets dark ink, from the dark page too, whole code, and nothing to be pressed."""
+    faults = [f"on paper, {fault}" for fault in visit.printed["cut"]]
     if visit.printed["controls"]:
         faults.append(f"{visit.printed['controls']} menus or buttons would be printed")
     if not visit.printed["text"]:
@@ -421,19 +386,42 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]{5,}", text.lower()))
 
 
-def lost_without_scripts(visit: ScriptlessVisit, usual: DesktopVisit) -> list[str]:
+def lost_without_scripts(visit: ScriptlessVisit) -> list[str]:
     """Without scripts all is there to read: text, formulas and figures."""
-    faults = visit.formulas["faults"] + visit.figures["faults"]
-    before, after = words(usual.text), words(visit.text)
-    lost = before - after
-    if len(lost) > 0.05 * len(before):
+    faults = visit.seen["formulas"]["faults"] + visit.seen["figures"]["faults"]
+    before, after = words(visit.usual["text"]), words(visit.seen["text"])
+    if len(lost := before - after) > 0.05 * len(before):
         faults.append(f"{len(lost)} of {len(before)} words are gone, such as {sorted(lost)[:8]}")
-    if visit.formulas["count"] < usual.formulas["count"]:
-        faults.append(
-            f"only {visit.formulas['count']} of {usual.formulas['count']} formulas are there"
-        )
-    if visit.figures["count"] < usual.figures["count"]:
-        faults.append(
-            f"only {visit.figures['count']} of {usual.figures['count']} figures are there"
-        )
+    for kind in ("formulas", "figures"):
+        here, wanted = visit.seen[kind]["count"], visit.usual[kind]["count"]
+        if here < wanted:
+            faults.append(f"only {here} of {wanted} {kind} are there")
     return faults
+
+
+PROMISES: dict[type, dict[str, Callable[[Any], list[str]]]] = {
+    DesktopVisit: {
+        "nobody else is asked": third_parties,
+        "light to load": too_heavy,
+        "no complaint in the console": lambda visit: visit.console,
+        "formulas typeset": lambda visit: visit.seen["formulas"]["faults"],
+        "figures shown": lambda visit: visit.seen["figures"]["faults"],
+        "accessible by light": lambda visit: inaccessible(visit.axe["light"], at_least=16),
+        "accessible in the dark": lambda visit: inaccessible(visit.axe["dark"], at_least=16),
+        "follows the system's theme": theme_does_not_follow,
+        "fit for print": unfit_for_print,
+    },
+    PhoneVisit: {
+        "no sideways scroll": sideways,
+        "nothing cut off": lambda visit: visit.cut,
+        "accessible by touch": lambda visit: inaccessible(visit.axe, at_least=1),
+    },
+    KeyboardVisit: {"all by keyboard": unreachable},
+    ScriptlessVisit: {"all without scripts": lost_without_scripts},
+}
+
+
+def faults(visit: Any) -> list[str]:
+    """Return each broken promise of a visit, and what broke it."""
+    kept = PROMISES[type(visit)]
+    return [f"{promise}: {fault}" for promise, found in kept.items() for fault in found(visit)]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import zlib
-from html.parser import HTMLParser
 
 import gates
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -18,14 +15,14 @@ from small_pages import opened
 from transformers import AutoModel, AutoTokenizer
 
 from helpers import assets, explorer
-from tools.cache import ROOT
-from tools.serve import HTML, serve
+from tools.serve import HTML
 
 ALT = "Attention weights of one head over the words of a short sentence."
 SENTENCES = ("The dog bites the man.", "A film is not good, and I did not like it.")
 PATTERN = re.compile(r'<script type="application/json">(.*?)</script>', re.DOTALL)
-PAGE = "notebooks/02-attention.html"
-CHAPTER = ROOT / "notebooks" / "02-attention.ipynb"
+CHAPTER = "notebooks/02-attention.html"
+FACES = ".attention-explorer-words .attention-explorer-face"
+SCRIPT = "attention-explorer.js"
 
 
 def random_weights(layers: int, heads: int, tokens: int, seed: int = 0) -> torch.Tensor:
@@ -80,136 +77,56 @@ def in_hundredths(data: dict, sentence: int) -> np.ndarray:
 
 
 def test_the_page_holds_the_encoders_weights(encoder, real):
-    data = in_page(real._repr_html_())
+    text = real._repr_html_()
+    data = in_page(text)
     assert [one["text"] for one in data["sentences"]] == list(SENTENCES)
+    assert data["start"] == {"layer": 3, "head": 1, "word": 2}
     for number, sentence in enumerate(SENTENCES):
         tokens, weights = attentions(encoder, sentence)
         assert data["sentences"][number]["tokens"] == tokens
         written = in_hundredths(data, number)
         assert written.shape == tuple(weights.shape)
         assert np.abs(written / 100 - weights.numpy()).max() <= 0.005 + 1e-6
-        assert np.array_equal(
-            explorer.read_weights(data["sentences"][number]["weights"], written.shape),
-            written / 100,
-        )
-
-
-def test_half_a_hundredth_is_rounded_up():
-    weights = np.array([[[[0.004, 0.996], [0.125, 0.875]]]])
-    made = explorer.AttentionExplorer(
-        {"a b": (["a", "b"], weights)}, layer=0, head=0, word="a", alt=ALT
-    )
-    assert in_hundredths(made.data, 0).flatten().tolist() == [0, 100, 13, 88]
-
-
-def test_the_start_is_the_one_asked_for(real):
-    assert real.data["start"] == {"layer": 3, "head": 1, "word": 2}
-    assert (real.layers, real.heads) == (6, 12)
-    assert repr(real) == "AttentionExplorer(2 sentences, 6 layers, 12 heads)"
-
-
-def test_the_figure_without_scripts_shows_that_head(real):
-    text = real._repr_html_()
-    assert text.count("<svg") == 1
-    assert f'aria-label="{html.escape(ALT)}"' in text
-    assert "layer 3, head 1" in text
+    assert len(zlib.compress(text.encode())) < 40_000
+    assert not re.search(r"\son[a-z]+=", text), "an inline handler"
     assert "Layer 3, head 1, of 6 layers with 12 heads each" in text
 
 
-def test_it_stays_small(real):
-    text = real._repr_html_()
-    assert len(zlib.compress(text.encode())) < 40_000
-    assert "style=" in text
-    assert not re.search(r"\son[a-z]+=", text), "an inline handler"
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_half_a_hundredth_is_rounded_up(dtype):
+    weights = torch.tensor([[[[0.004, 0.996], [0.125, 0.875]]]], dtype=dtype)
+    made = small(("a", "b"), read={"a b": (["a", "b"], weights)}, layer=0, head=0)
+    assert in_hundredths(made.data, 0).flatten().tolist() == [0, 100, 13, 88]
 
-
-def test_it_is_the_same_in_every_run():
-    assert small()._repr_html_() == small()._repr_html_()
-
-
-EVIL = ["<b>", '"', "'", "&amp;", "</script>", "<!--", "\N{LINE SEPARATOR}", "żółw"]
-
-
-class Scripts(HTMLParser):
-    """Collect the tags that a browser would see."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-
-
-def test_words_are_never_markup():
-    made = small(EVIL)
-    text = made._repr_html_()
-    assert in_page(text)["sentences"][0]["tokens"] == EVIL
-    (data,) = PATTERN.findall(text)
-    assert not set("<>&") & set(data)
-    seen = Scripts()
-    seen.feed(text)
-    assert "b" not in seen.tags
-    assert seen.tags.count("script") == 1
-
-
-# --- bad input ----------------------------------------------------------------------
 
 FINE = random_weights(2, 3, 3)
 NOT_A_NUMBER = FINE.clone().index_fill_(0, torch.tensor([0]), torch.nan)
 ABC = ["a", "b", "c"]
+MANY = [f"w{i}" for i in range(100)]
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "message"),
     [
-        ({"read": [(ABC, FINE)]}, TypeError, "mapping"),
-        ({"read": {}}, ValueError, "at least one sentence"),
-        ({"read": {"a b c": FINE}}, TypeError, "pair"),
-        ({"read": {3: (ABC, FINE)}}, TypeError, "pair"),
-        ({"read": {" ": (ABC, FINE)}}, ValueError, "sentence is empty"),
-        ({"read": {"a b c": ("abc", FINE)}}, TypeError, "list of strings"),
-        ({"read": {"a b c": (["a", "", "c"], FINE)}}, ValueError, "none empty"),
-        ({"read": {"a b c": ([], FINE)}}, ValueError, "none empty"),
-        ({"read": {"a b": (["a", "b"], FINE)}}, ValueError, "as it has 2 tokens"),
-        ({"read": {"a b c": (ABC, FINE[0])}}, ValueError, "single head"),
-        ({"read": {"a b c": (ABC, FINE[..., :2])}}, ValueError, "as it has 3 tokens"),
-        ({"read": {"a b c": (ABC, 2 * FINE)}}, ValueError, "from 0 to 1"),
-        ({"read": {"a b c": (ABC, -FINE)}}, ValueError, "from 0 to 1"),
-        ({"read": {"a b c": (ABC, NOT_A_NUMBER)}}, ValueError, "from 0 to 1"),
-        ({"read": {"a b c": (ABC, "abc")}}, TypeError, "numbers"),
-        ({"read": {"a": (ABC, FINE), "b": (ABC, FINE[:1])}}, ValueError, "one model"),
-        ({"layer": 2}, ValueError, "layer is 2"),
-        ({"layer": -1}, ValueError, "layer is -1"),
-        ({"head": 3}, ValueError, "head is 3"),
-        ({"head": True}, ValueError, "head is True"),
-        ({"head": 1.0}, ValueError, "head is 1.0"),
-        ({"word": "d"}, ValueError, "one of 'a', 'b', 'c'"),
-        ({"alt": "A figure."}, ValueError, "alt"),
+        ({"read": {}}, "read"),
+        ({"read": {"a b c": ("abc", FINE)}}, "tokens"),
+        ({"read": {"a b": (["a", "b"], FINE)}}, "weights"),
+        ({"read": {"a b c": (ABC, FINE[0])}}, "weights"),
+        ({"read": {"a b c": (ABC, 2 * FINE)}}, "from 0 to 1"),
+        ({"read": {"a b c": (ABC, -FINE)}}, "from 0 to 1"),
+        ({"read": {"a b c": (ABC, NOT_A_NUMBER)}}, "from 0 to 1"),
+        ({"read": {"a": (ABC, FINE), "b": (ABC, FINE[:1])}}, "one model"),
+        ({"read": {"long": (MANY, random_weights(6, 12, 100))}, "word": "w0"}, "shorter sentences"),
+        ({"layer": 2}, "layer"),
+        ({"layer": -1}, "layer"),
+        ({"head": 3}, "head"),
+        ({"word": "d"}, "word"),
+        ({"alt": "A figure."}, "alt"),
     ],
 )
-def test_bad_input_is_refused_with_a_reason(change, error, message):
-    with pytest.raises(error, match=message):
+def test_what_would_show_something_wrong_is_refused(change, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         small(**change)
-
-
-def test_an_explorer_too_large_for_a_page_is_refused():
-    tokens = [f"w{i}" for i in range(100)]
-    read = {"long": (tokens, random_weights(6, 12, 100))}
-    with pytest.raises(ValueError, match="fewer or shorter sentences"):
-        explorer.AttentionExplorer(read, layer=0, head=0, word="w0", alt=ALT)
-
-
-@pytest.mark.parametrize("written", ["no base64!", base64.b64encode(b"abc").decode()])
-def test_weights_that_cannot_be_read_are_refused(written):
-    with pytest.raises(ValueError, match=r"."):
-        explorer.read_weights(written, (1, 1, 2, 2))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_weights_of_any_precision_are_taken(dtype):
-    made = small(read={"a b c": (ABC, FINE.to(dtype))})
-    assert np.abs(in_hundredths(made.data, 0) / 100 - FINE.numpy()).max() < 0.01
 
 
 # --- in a browser -------------------------------------------------------------------
@@ -232,20 +149,16 @@ def said(data: dict, layer: int, head: int, word: int, sentence: int = 0) -> str
 
 @pytest.fixture
 def page(browser, real):
-    page = opened(browser, real._repr_html_(), "attention-explorer.js")
+    page = opened(browser, real._repr_html_(), SCRIPT)
     yield page
     assert page.problems == []
     page.context.close()
 
 
-def test_the_controls_replace_the_figure(page, real):
-    assert not page.locator(".attention-explorer-figure").is_visible()
-    assert page.get_by_role("group", name="Attention explorer").is_visible()
-    assert page.get_by_role("status").inner_text() == said(real.data, 3, 1, 2)
-
-
 def test_everything_is_chosen_by_the_keyboard(page, real):
     data, status = real.data, page.get_by_role("status")
+    assert not page.locator(".attention-explorer-figure").is_visible()
+    assert status.inner_text() == said(data, 3, 1, 2)
     for _ in range(2):  # the sentence, then the layer
         page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
@@ -266,7 +179,7 @@ def test_everything_is_chosen_by_the_keyboard(page, real):
     assert status.inner_text() == said(data, 4, 11, word, sentence=1)
 
 
-def test_every_number_of_every_word_is_that_of_the_page(page, real):
+def test_every_number_that_is_shown_is_that_of_the_page(page, real):
     data = real.data
     weights = in_hundredths(data, 0)
     for layer, head, word in [(0, 2, 3), (5, 11, 0), (2, 7, 7)]:
@@ -277,7 +190,7 @@ def test_every_number_of_every_word_is_that_of_the_page(page, real):
         row = weights[layer, head, word]
         assert shown == [f"{value / 100:.2f}" for value in row]
         # Shading and square stand for the same numbers.
-        shades = page.locator(".attention-explorer-words .attention-explorer-face").evaluate_all(
+        shades = page.locator(FACES).evaluate_all(
             "faces => faces.map(face => Number(face.style.getPropertyValue('--weight')))"
         )
         assert shades == pytest.approx(row / 100)
@@ -288,16 +201,13 @@ def test_every_number_of_every_word_is_that_of_the_page(page, real):
         assert squares == pytest.approx(drawn[drawn > 0] / 100)
 
 
-def test_each_control_says_what_it_is(page):
+def test_each_control_says_what_it_is_and_can_be_touched(page):
     names = page.get_by_role("group").evaluate_all(
         "all => all.map(one => one.ariaLabel || one.querySelector('legend').textContent)"
     )
     assert names == ["Attention explorer", "Layer", "Head", "Word that looks"]
     assert page.get_by_role("combobox", name="Sentence").count() == 1
     assert page.get_by_role("img").get_attribute("aria-label").startswith("Layer 3, head 1")
-
-
-def test_targets_are_large_enough_to_touch(page):
     for box in page.locator("input, select").all():
         size = box.bounding_box()
         assert min(size["width"], size["height"]) >= 24
@@ -310,8 +220,12 @@ def test_on_paper_the_state_is_shown_without_controls(page):
     assert page.get_by_role("img").is_visible()
 
 
-def test_without_scripts_the_figure_is_there(browser, real):
-    page = opened(browser, real._repr_html_(), "attention-explorer.js", java_script_enabled=False)
+@pytest.mark.parametrize("cause", ["no scripts", "damaged data"])
+def test_where_the_controls_cannot_work_the_figure_stays(browser, cause):
+    text = small()._repr_html_()
+    if cause == "damaged data":
+        text = text.replace('"layers":2', '"layers":')
+    page = opened(browser, text, SCRIPT, java_script_enabled=cause != "no scripts")
     figure = page.locator(".attention-explorer-figure svg")
     assert figure.is_visible()
     assert figure.get_attribute("aria-label") == ALT
@@ -319,11 +233,14 @@ def test_without_scripts_the_figure_is_there(browser, real):
     page.context.close()
 
 
-def test_words_stay_words_in_the_browser(browser):
-    made = small(EVIL)
-    page = opened(browser, made._repr_html_(), "attention-explorer.js")
-    faces = page.locator(".attention-explorer-words .attention-explorer-face > span:first-child")
-    assert faces.evaluate_all("all => all.map(one => one.textContent)") == EVIL
+def test_words_are_never_markup(browser):
+    evil = ["<b>", '"', "'", "&amp;", "</script>", "<!--", "\N{LINE SEPARATOR}", "żółw"]
+    text = small(evil)._repr_html_()
+    (data,) = PATTERN.findall(text)
+    assert not set("<>&") & set(data)
+    page = opened(browser, text, SCRIPT)
+    faces = page.locator(f"{FACES} > span:first-child")
+    assert faces.evaluate_all("all => all.map(one => one.textContent)") == evil
     assert page.locator("b").count() == 0
     assert page.problems == []
     page.context.close()
@@ -331,7 +248,7 @@ def test_words_stay_words_in_the_browser(browser):
 
 def test_two_explorers_on_a_page_do_not_disturb_each_other(browser):
     one, other = small(), small(("x", "y"), word="x")
-    page = opened(browser, one._repr_html_() + other._repr_html_(), "attention-explorer.js")
+    page = opened(browser, one._repr_html_() + other._repr_html_(), SCRIPT)
     states = page.get_by_role("status")
     before = states.nth(1).inner_text()
     page.get_by_role("group", name="Layer").first.get_by_label("0", exact=True).check()
@@ -341,12 +258,13 @@ def test_two_explorers_on_a_page_do_not_disturb_each_other(browser):
     page.context.close()
 
 
-def test_damaged_data_leaves_the_figure(browser):
-    text = small()._repr_html_().replace('"layers":2', '"layers":')
-    page = opened(browser, text, "attention-explorer.js")
-    assert page.locator(".attention-explorer-figure svg").is_visible()
-    assert page.locator(".attention-explorer-controls").count() == 0
-    page.context.close()
+def test_nothing_moves_for_those_who_asked_for_it(browser):
+    for wish, moves in (("reduce", False), ("no-preference", True)):
+        page = opened(browser, small()._repr_html_(), SCRIPT, reduced_motion=wish)
+        face = page.locator(FACES).first
+        duration = face.evaluate("face => parseFloat(getComputedStyle(face).transitionDuration)")
+        assert (duration > 0) == moves
+        page.context.close()
 
 
 # --- in the built book --------------------------------------------------------------
@@ -354,56 +272,18 @@ def test_damaged_data_leaves_the_figure(browser):
 
 @pytest.mark.built
 def test_the_book_shows_the_encoders_weights(encoder):
-    text = (HTML / PAGE).read_text(encoding="utf-8")
+    text = (HTML / CHAPTER).read_text(encoding="utf-8")
     data = in_page(text)
     for number, one in enumerate(data["sentences"]):
         tokens, weights = attentions(encoder, one["text"])
         assert one["tokens"] == tokens
         assert np.abs(in_hundredths(data, number) / 100 - weights.numpy()).max() <= 0.005 + 1e-5
-    (explorer_html,) = re.findall(r'<div class="attention-explorer">.*?</script></div>', text, re.S)
-    assert len(zlib.compress(explorer_html.encode())) < 150_000
 
 
 @pytest.mark.built
-def test_the_script_is_loaded_where_there_is_an_explorer_and_nowhere_else():
-    for path in HTML.rglob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        loaded = len(re.findall(r'<script[^>]*src="[^"]*attention-explorer\.js[^"]*"', text))
-        assert loaded == ('<div class="attention-explorer">' in text), path
-
-
-def test_the_chapter_lets_the_reader_explore():
-    cells = nbformat.read(CHAPTER, nbformat.NO_CONVERT).cells
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    assert "explorer.AttentionExplorer(" in code
-
-
-def test_nothing_moves_for_those_who_asked_for_it(browser):
-    for wish, moves in (("reduce", False), ("no-preference", True)):
-        page = opened(browser, small()._repr_html_(), "attention-explorer.js", reduced_motion=wish)
-        face = page.locator(".attention-explorer-words .attention-explorer-face").first
-        duration = face.evaluate("face => parseFloat(getComputedStyle(face).transitionDuration)")
-        assert (duration > 0) == moves
-        page.context.close()
-
-
-def channels(color: str) -> tuple[np.ndarray, float]:
-    """Red, green and blue from 0 to 1, and the opacity, of a computed colour."""
-    numbers = [float(number) for number in re.findall(r"[\d.]+", color)]
-    return np.array(numbers[:3]) / 255, numbers[3] if len(numbers) > 3 else 1.0
-
-
-def luminance(rgb: np.ndarray) -> float:
-    """Relative luminance by WCAG 2.2."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-@pytest.mark.built
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_book_can_be_explored_on_a_phone(browser, theme):
-    phone = gates.PHONE | {"color_scheme": theme}
-    with serve(HTML) as site, gates.opened(browser, f"{site}{PAGE}", **phone) as (page, _log):
+def test_the_book_can_be_explored_on_a_phone(browser, site):
+    """By keys; that its words can be read on their shades, axe says in test_pages.py."""
+    with gates.opened(browser, f"{site}{CHAPTER}", **gates.PHONE) as (page, _log):
         root = page.locator(".attention-explorer")
         data = json.loads(root.locator("script").text_content())
         start = data["start"]
@@ -414,23 +294,3 @@ def test_the_book_can_be_explored_on_a_phone(browser, theme):
         page.keyboard.press("Space")
         assert status.inner_text() == said(data, 0, start["head"], start["word"])
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        behind, _ = channels(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert (luminance(behind) > 0.5) == (theme == "light")
-        root.get_by_role("group", name="Head").get_by_label("2", exact=True).check()
-        faces = root.locator(".attention-explorer-words .attention-explorer-face").evaluate_all(
-            "all => all.map(getComputedStyle).map(style => [style.color, style.backgroundColor])"
-        )
-        for color, background in faces:
-            shade, opacity = channels(background)
-            pair = sorted(
-                map(luminance, (channels(color)[0], opacity * shade + (1 - opacity) * behind))
-            )
-            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
-        page.context.close()
-
-
-@pytest.mark.built
-def test_the_book_shows_the_figure_without_scripts(browser):
-    off = {"java_script_enabled": False}
-    with serve(HTML) as site, gates.opened(browser, f"{site}{PAGE}", **off) as (page, _log):
-        assert page.locator(".attention-explorer-figure svg").is_visible()

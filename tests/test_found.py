@@ -1,7 +1,6 @@
 """How the book is found: what search engines, chats, feed readers and lost readers get.
 
-The first half needs no book: the functions behind site map, feed and link check. The second
-half, marked ``built``, looks at every page of the built book; it finds the pages by itself.
+The first half needs no book; the second, marked ``built``, looks at every page of the built one.
 """
 
 from __future__ import annotations
@@ -10,28 +9,32 @@ import json
 import re
 import struct
 import sys
-from functools import cache
-from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from built_pages import Page, page, pages
 from docutils.core import publish_doctree
 
-from tools import links, repository
-from tools.cache import BUILD, ROOT
+from tools import published, repository
+from tools.cache import ROOT
+from tools.serve import HTML
 
 sys.path.insert(0, str(ROOT / "book" / "_extensions"))
 
 import found
 
-HTML = BUILD / "html"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 BASE = CONFIG["html"]["baseurl"]
 BRANCH = CONFIG["repository"]["branch"]
+ATOM = {"a": found.ATOM}
 built = pytest.mark.built
+# `found.MADE` are the pages that nobody wrote: index, search and 404.
+every_page = pytest.mark.parametrize("name", published.pages())
+every_written_page = pytest.mark.parametrize(
+    "name", [name for name in published.pages() if name not in found.MADE]
+)
 
 
 # --- without the book ---------------------------------------------------------------
@@ -45,11 +48,18 @@ def changes_page(*titles: str):
     )
 
 
-def test_changes_are_read_newest_first() -> None:
-    entries = found.changes(changes_page("2026-11-24: Two & more", "2026-11-23: One"))
+def test_changes_become_an_atom_feed_newest_first() -> None:
+    entries = found.changes(changes_page("2026-11-24: Two <b> & more", "2026-11-23: One"))
     assert [entry["day"] for entry in entries] == ["2026-11-24", "2026-11-23"]
-    assert [entry["title"] for entry in entries] == ["Two & more", "One"]
     assert [entry["text"] for entry in entries] == ["A line.", "A line."]
+    text = found.feed(entries, "Book", "Us", "https://x.example/c.html", "https://x.example/")
+    root = ElementTree.fromstring(text)
+    assert root.tag == f"{{{found.ATOM}}}feed"
+    for needed in ("a:id", "a:title", "a:updated", "a:author/a:name"):
+        assert root.find(needed, ATOM).text
+    titles = [title.text for title in root.iterfind("a:entry/a:title", ATOM)]
+    assert titles == ["Two <b> & more", "One"]
+    assert len({name.text for name in root.iterfind("a:entry/a:id", ATOM)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -65,247 +75,6 @@ def test_a_change_that_is_not_dated_is_refused(titles, said) -> None:
         found.changes(changes_page(*titles))
 
 
-def test_the_feed_is_atom() -> None:
-    entries = found.changes(changes_page("2026-11-24: Two <b> & more", "2026-11-23: One"))
-    text = found.feed(entries, "Book", "Us", "https://x.example/c.html", "https://x.example/")
-    root = ElementTree.fromstring(text)
-    atom = {"a": found.ATOM}
-    assert root.tag == f"{{{found.ATOM}}}feed"
-    for needed in ("a:id", "a:title", "a:updated", "a:author/a:name"):
-        assert root.find(needed, atom).text
-    titles = [entry.find("a:title", atom).text for entry in root.findall("a:entry", atom)]
-    assert titles == ["Two <b> & more", "One"]
-    names = [entry.find("a:id", atom).text for entry in root.findall("a:entry", atom)]
-    assert len(set(names)) == 2
-    with pytest.raises(ValueError, match="at least one"):
-        found.feed([], "Book", "Us", "https://x.example/c.html", "https://x.example/")
-
-
-def answer(uri: str, status: str, info: str = "") -> dict[str, str]:
-    return {"filename": "book/a.md", "uri": uri, "status": status, "info": info}
-
-
-def test_broken_addresses_are_named() -> None:
-    answers = [
-        answer("https://a.example/", "working"),
-        answer("https://b.example/", "broken", "404 Client Error"),
-        answer("https://c.example/", "timeout", "no answer in 20 s"),
-        answer("../local.md", "local"),
-    ]
-    found_problems = links.problems(answers)
-    assert [line.split(": ")[1] for line in found_problems] == [
-        "https://b.example/", "https://c.example/",
-    ]  # fmt: skip
-
-
-def test_no_network_is_not_taken_for_broken_links() -> None:
-    info = "Failed to resolve 'a.example' ([Errno -3] Temporary failure in name resolution)"
-    with pytest.raises(ConnectionError, match="no network"):
-        links.problems([answer("https://a.example/", "broken", info)])
-
-
-# --- every page of the built book ---------------------------------------------------
-
-
-class Head(HTMLParser):
-    """What the head of a page says, and every address on the page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.meta: dict[str, list[str]] = {}
-        self.relations: dict[str, list[str]] = {}
-        self.addresses: list[str] = []
-        self.title, self.data, self.inside, self.language = "", "", "", ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attrs}
-        if tag == "html":
-            self.language = given.get("lang", "")
-        if tag == "meta" and (name := given.get("name") or given.get("property")):
-            self.meta.setdefault(name, []).append(given.get("content", ""))
-        if tag == "link":
-            self.relations.setdefault(given.get("rel", ""), []).append(given.get("href", ""))
-        self.addresses += [given[key] for key in ("href", "src") if given.get(key)]
-        if tag == "title" and not self.title:
-            self.inside = "title"
-        if tag == "script" and given.get("type") == "application/ld+json":
-            self.inside = "data"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("title", "script"):
-            self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "title":
-            self.title += data
-        elif self.inside == "data":
-            self.data += data
-
-
-@cache
-def pages() -> dict[str, Head]:
-    """Every page of the built book by its path; the entrance only sends readers on."""
-    assert HTML.is_dir(), f"{HTML} is missing; `make book` builds it"
-    found_pages = {}
-    for path in sorted(HTML.rglob("*.html")):
-        name = path.relative_to(HTML).as_posix()
-        if not name.startswith("_static/") and name != "index.html":
-            found_pages[name] = head = Head()
-            head.feed(path.read_text(encoding="utf-8"))
-    assert len(found_pages) > 10
-    return found_pages
-
-
-def written() -> dict[str, Head]:
-    """The pages that somebody wrote."""
-    made = {f"{name}.html" for name in found.MADE}
-    return {name: page for name, page in pages().items() if name not in made}
-
-
-@built
-def test_every_page_has_a_title_of_its_own() -> None:
-    titles = [page.title.strip() for page in written().values()]
-    assert all(titles)
-    assert len(set(titles)) == len(titles), sorted(titles)
-
-
-@built
-def test_every_page_says_what_it_is_about() -> None:
-    for name, page in pages().items():
-        (description,) = page.meta["description"]
-        assert 20 <= len(description) <= found.DESCRIPTION_LENGTH + 10, (name, description)
-        assert page.language == CONFIG["sphinx"]["config"]["language"], name
-        assert len(page.meta["theme-color"]) == 2, name
-    descriptions = [page.meta["description"][0] for page in written().values()]
-    assert len(set(descriptions)) == len(descriptions)
-
-
-@built
-def test_every_page_names_its_own_address() -> None:
-    for name, page in written().items():
-        assert page.relations["canonical"] == [urljoin(BASE, name)], name
-        assert page.meta["og:url"] == [urljoin(BASE, name)], name
-
-
-@built
-def test_every_page_has_a_card() -> None:
-    for name, page in written().items():
-        assert page.meta["twitter:card"] == ["summary_large_image"], name
-        for needed in ("og:title", "og:description", "og:site_name", "og:image:alt"):
-            assert page.meta[needed][0].strip(), (name, needed)
-        # The font of the cards has no Chinese letters; they would be drawn as boxes.
-        drawn = page.meta["og:title"][0] + page.meta["og:description"][0]
-        assert not re.search(r"[\u2e80-\u9fff]", drawn), (name, drawn)
-        (address,) = page.meta["og:image"]
-        assert address.startswith(BASE), name
-        card = (HTML / unquote(address.removeprefix(BASE))).read_bytes()
-        assert card[:8] == b"\x89PNG\r\n\x1a\n", name
-        assert struct.unpack(">II", card[16:24]) == (1146, 600), name
-        assert len(card) <= 100_000, (name, len(card))
-
-
-@built
-def test_every_page_describes_itself_to_machines() -> None:
-    for name, page in written().items():
-        facts = json.loads(page.data)
-        assert facts["url"] == urljoin(BASE, name)
-        assert facts["name"] in page.title
-        assert facts["description"] == page.meta["description"][0]
-        wanted = "LearningResource" if name.startswith("notebooks/") else "WebPage"
-        assert facts["@type"] == wanted, name
-
-
-@built
-def test_the_site_map_lists_what_was_written_and_nothing_else() -> None:
-    root = ElementTree.fromstring((HTML / "sitemap.xml").read_text(encoding="utf-8"))
-    listed = [place.text for place in root.iter(f"{{{found.SITEMAP}}}loc")]
-    assert sorted(listed) == sorted(urljoin(BASE, name) for name in written())
-    robots = (HTML / "robots.txt").read_text(encoding="utf-8")
-    assert f"Sitemap: {BASE}sitemap.xml" in robots
-    for name, page in pages().items():
-        assert (page.meta.get("robots") == ["noindex"]) == (name not in written()), name
-
-
-@built
-def test_every_page_leads_to_the_feed_and_the_feed_to_the_changes() -> None:
-    for name, page in pages().items():
-        assert f"{BASE}{found.FEED}" in page.relations["alternate"], name
-    root = ElementTree.fromstring((HTML / found.FEED).read_text(encoding="utf-8"))
-    source = (ROOT / f"{found.CHANGES}.md").read_text(encoding="utf-8")
-    titles = [title.text for title in root.iterfind(f"{{{found.ATOM}}}entry/{{{found.ATOM}}}title")]
-    assert titles == re.findall(r"(?m)^## \d{4}-\d\d-\d\d: (.+)$", source)
-    text = (HTML / f"{found.CHANGES}.html").read_text(encoding="utf-8")
-    for entry in root.iterfind(f"{{{found.ATOM}}}entry/{{{found.ATOM}}}id"):
-        assert f'id="{urlsplit(entry.text).fragment}"' in text
-
-
-@built
-def test_a_lost_reader_finds_the_way_from_any_depth() -> None:
-    """404.html is shown under any path, so no address on it may depend on the path."""
-    page = pages()["404.html"]
-    base = urlsplit(BASE).path
-    for address in page.addresses:
-        parts = urlsplit(address)
-        if not parts.scheme and not address.startswith("#"):
-            assert address.startswith(base), address
-            assert (HTML / unquote(parts.path.removeprefix(base))).exists(), address
-    ways = {urljoin(BASE, address) for address in page.addresses}
-    assert {urljoin(BASE, "book/intro.html"), urljoin(BASE, "search.html")} <= ways
-    assert (HTML / ".nojekyll").is_file()
-
-
-@built
-def test_launch_buttons_point_at_files_of_the_repository() -> None:
-    slug = repository.wanted().slug
-    for name, page in pages().items():
-        stem = name.removesuffix(".html")
-        is_chapter = name.startswith("notebooks/")
-        colab = [a for a in page.addresses if urlsplit(a).netloc == "colab.research.google.com"]
-        binder = [a for a in page.addresses if urlsplit(a).netloc == "mybinder.org"]
-        assert (bool(colab), bool(binder)) == (is_chapter, is_chapter), name
-        wanted = f"/github/{slug}/blob/{BRANCH}/{stem}.ipynb"
-        assert {urlsplit(address).path for address in colab} <= {wanted}, name
-        for address in binder:
-            assert urlsplit(address).path == f"/v2/gh/{slug}/{BRANCH}", name
-            assert f"{stem}.ipynb" in unquote(parse_qs(urlsplit(address).query)["urlpath"][0])
-        if is_chapter:
-            assert (ROOT / f"{stem}.ipynb").is_file()
-            source = [a for a in page.addresses if a.endswith(f"_sources/{stem}.ipynb")]
-            assert source, f"{name} offers no notebook to download"
-            assert (HTML / f"_sources/{stem}.ipynb").read_bytes() == (
-                ROOT / f"{stem}.ipynb"
-            ).read_bytes()
-
-
-@built
-def test_every_page_leads_to_the_repository() -> None:
-    """The source, and a place to ask; and where a file is named, it exists on the right branch."""
-    here = repository.wanted().repository
-    for name, page in pages().items():
-        assert here in page.addresses, name
-        assert any(address.startswith(f"{here}/issues/new") for address in page.addresses), name
-        for address in page.addresses:
-            match = re.match(re.escape(here) + r"/(?:blob|edit|tree)/([^/]+)/([^?#]+)", address)
-            if match:
-                assert match[1] == BRANCH, (name, address)
-                assert (ROOT / unquote(match[2])).exists(), (name, address)
-
-
-@built
-def test_everything_that_a_page_points_to_is_there() -> None:
-    """Every href and src of every page, generated ones too; fragments are tested in test_book."""
-    lost = []
-    for name, page in pages().items():
-        for address in page.addresses:
-            parts = urlsplit(address)
-            if parts.scheme or parts.netloc or not parts.path or name == "404.html":
-                continue
-            target = (HTML / name).parent / unquote(parts.path)
-            if not target.resolve().exists():
-                lost.append(f"{name}: {address}")
-    assert lost == []
-
-
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_documents_link_to_files_that_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -313,8 +82,116 @@ def test_documents_link_to_files_that_exist(name: str) -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
-def test_every_file_of_the_entrance_is_kept() -> None:
-    """The mark on the cards is a picture of the size that the cards expect."""
-    mark = (ROOT / "book" / "_static" / "mark.png").read_bytes()
-    assert struct.unpack(">II", mark[16:24]) == (128, 128)
-    assert Path(ROOT / "book" / "changes.md").is_file()
+# --- every page of the built book ---------------------------------------------------
+
+
+@built
+@every_page
+def test_a_page_says_what_it_is_about(name) -> None:
+    (description,) = page(name).meta["description"]
+    assert 20 <= len(description) <= found.DESCRIPTION_LENGTH + 10, description
+    assert page(name).language == CONFIG["sphinx"]["config"]["language"]
+    assert len(page(name).meta["theme-color"]) == 2
+    assert f"{BASE}{found.FEED}" in page(name).relations["alternate"]
+    assert (page(name).meta.get("robots") == ["noindex"]) == (name in found.MADE)
+
+
+@built
+def test_no_two_pages_have_the_same_title_or_description() -> None:
+    written = [each for name, each in pages().items() if name not in found.MADE]
+    titles = [each.title.strip() for each in written]
+    for said in (titles, [each.meta["description"][0] for each in written]):
+        assert all(said)
+        assert len(set(said)) == len(said), sorted(said)
+
+
+@built
+@every_written_page
+def test_a_page_has_an_address_a_card_and_facts_for_machines(name) -> None:
+    meta, here = page(name).meta, urljoin(BASE, f"{name}.html")
+    assert page(name).relations["canonical"] == meta["og:url"] == [here]
+    assert meta["twitter:card"] == ["summary_large_image"]
+    for needed in ("og:title", "og:description", "og:site_name", "og:image:alt"):
+        assert meta[needed][0].strip(), needed
+    # The font of the cards has no Chinese letters; they would be drawn as boxes.
+    assert not re.search(r"[\u2e80-\u9fff]", meta["og:title"][0] + meta["og:description"][0])
+    (address,) = meta["og:image"]
+    assert address.startswith(BASE)
+    card = (HTML / unquote(address.removeprefix(BASE))).read_bytes()
+    assert card[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", card[16:24]) == (1146, 600)
+    assert len(card) <= 100_000
+    facts = json.loads(page(name).facts)
+    assert facts["url"] == here
+    assert facts["name"] in page(name).title
+    assert facts["description"] == meta["description"][0]
+    is_chapter = name.startswith("notebooks/")
+    assert facts["@type"] == ("LearningResource" if is_chapter else "WebPage")
+
+
+@built
+def test_the_site_map_lists_what_was_written_and_nothing_else() -> None:
+    root = ElementTree.fromstring((HTML / "sitemap.xml").read_text(encoding="utf-8"))
+    listed = {place.text for place in root.iter(f"{{{found.SITEMAP}}}loc")}
+    assert listed == {urljoin(BASE, f"{name}.html") for name in set(pages()) - set(found.MADE)}
+    robots = (HTML / "robots.txt").read_text(encoding="utf-8")
+    assert f"Sitemap: {BASE}sitemap.xml" in robots
+
+
+@built
+def test_the_feed_holds_the_changes_and_leads_to_them() -> None:
+    root = ElementTree.fromstring((HTML / found.FEED).read_text(encoding="utf-8"))
+    source = (ROOT / f"{found.CHANGES}.md").read_text(encoding="utf-8")
+    titles = [title.text for title in root.iterfind("a:entry/a:title", ATOM)]
+    assert titles == re.findall(r"(?m)^## \d{4}-\d\d-\d\d: (.+)$", source)
+    for entry in root.iterfind("a:entry/a:id", ATOM):
+        assert urlsplit(entry.text).fragment in page(found.CHANGES).ids
+
+
+@built
+def test_a_lost_reader_finds_the_way_from_any_depth() -> None:
+    """404.html is shown under any path, so no address on it may depend on the path."""
+    base = urlsplit(BASE).path
+    for address in page("404").addresses:
+        parts = urlsplit(address)
+        if not parts.scheme and not address.startswith("#"):
+            assert address.startswith(base), address
+            assert (HTML / unquote(parts.path.removeprefix(base))).exists(), address
+    ways = {urljoin(BASE, address) for address in page("404").addresses}
+    assert {urljoin(BASE, "book/intro.html"), urljoin(BASE, "search.html")} <= ways
+    assert (HTML / ".nojekyll").is_file()
+
+
+def to(host: str, seen: Page) -> list[str]:
+    return [address for address in seen.addresses if urlsplit(address).netloc == host]
+
+
+@built
+@every_page
+def test_a_chapter_and_nothing_else_can_be_run_elsewhere(name) -> None:
+    colab, binder = (to(host, page(name)) for host in ("colab.research.google.com", "mybinder.org"))
+    if not name.startswith("notebooks/"):
+        assert colab + binder == []
+        return
+    slug = repository.wanted().slug
+    assert [urlsplit(each).path for each in colab] == [f"/github/{slug}/blob/{BRANCH}/{name}.ipynb"]
+    (address,) = binder
+    assert urlsplit(address).path == f"/v2/gh/{slug}/{BRANCH}"
+    assert f"{name}.ipynb" in unquote(parse_qs(urlsplit(address).query)["urlpath"][0])
+    offered = HTML / f"_sources/{name}.ipynb"
+    assert any(each.endswith(f"_sources/{name}.ipynb") for each in page(name).addresses)
+    assert offered.read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()
+
+
+@built
+@every_page
+def test_a_page_leads_to_the_repository(name) -> None:
+    """The source, and a place to ask; and where a file is named, it exists on the right branch."""
+    here = repository.wanted().repository
+    assert here in page(name).addresses
+    assert any(address.startswith(f"{here}/issues/new") for address in page(name).addresses)
+    for address in page(name).addresses:
+        match = re.match(re.escape(here) + r"/(?:blob|edit|tree)/([^/]+)/([^?#]+)", address)
+        if match:
+            assert match[1] == BRANCH, address
+            assert (ROOT / unquote(match[2])).exists(), address

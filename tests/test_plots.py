@@ -74,14 +74,10 @@ def test_the_formulas_give_known_values():
     assert lab(linear("#ff0000")) == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
 
 
-@pytest.mark.parametrize("color", plots.COLORS)
-@pytest.mark.parametrize("page", [LIGHT, DARK])
-def test_a_colour_stands_out_from_the_page(color, page):
-    assert contrast(color, page) >= 3
-
-
 @pytest.mark.parametrize("eyes", EYES)
-def test_colours_are_told_apart(eyes):
+def test_colours_stand_out_from_the_page_and_are_told_apart(eyes):
+    for color, page in itertools.product(plots.COLORS, (LIGHT, DARK)):
+        assert contrast(color, page) >= 3
     seen = {color: lab(EYES[eyes] @ linear(color)) for color in plots.COLORS}
     for one, other in itertools.combinations(plots.COLORS, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > 10, (one, other)
@@ -126,41 +122,38 @@ def svg_of(text: str) -> ElementTree.Element:
     return next(ElementTree.fromstring(text).iter(f"{SVG}svg"))
 
 
-@pytest.mark.parametrize("make", [curves, matrix, notes])
-def test_a_figure_is_well_formed_and_has_its_words_as_text(make):
-    svg = svg_of(make())
-    words = " ".join("".join(text.itertext()) for text in svg.iter(f"{SVG}text"))
-    expected = {curves: "loss (nats)", matrix: "a b", notes: "title of all"}[make]
-    assert expected in words
-    if make is curves:
-        assert "rising & growing" in words
-        assert "falling <fast>" in words
+SAYS = {curves: "falling <fast>", matrix: "a b", notes: "title of all"}
 
 
-@pytest.mark.parametrize("make", [curves, matrix, notes])
-def test_a_figure_takes_its_text_colour_from_the_page(make):
+@pytest.mark.parametrize("make", SAYS)
+def test_a_figure_takes_words_colours_and_font_from_the_page(make):
     text = make()
+    svg = svg_of(text)
+    words = " ".join("".join(part.itertext()) for part in svg.iter(f"{SVG}text"))
+    assert SAYS[make] in words
     assert "currentColor" in text
+    # What names no fill, as Matplotlib does for black, takes that of the root.
+    assert svg.get("fill") == "currentColor"
     assert plots._TEXT not in text
     fixed = set(re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r"base64,[^\"]*", "", text)))
     assert fixed <= {color.lower() for color in plots.COLORS}
     assert not re.search(r"(fill|stroke|color):\s*(black|white|#000|#fff)\b", text)
-    # What names no fill, as Matplotlib does for black, takes that of the root.
-    assert svg_of(text).get("fill") == "currentColor"
-
-
-@pytest.mark.parametrize("make", [curves, matrix, notes])
-def test_a_figure_is_lettered_in_the_font_of_the_page(make):
-    text = make()
     assert set(re.findall(r"font-family: ([^;\"]+)", text)) == {"inherit"}
     assert "DejaVu" not in text
+    loaded = re.findall(r'(?:href|src)="(?!#|data:)([^"]*)"', text) + re.findall("@import", text)
+    assert loaded == []
+    assert make() == text, "the same in every run"
+    assert not re.search(r"20\d\d-\d\d-\d\d", text)
 
 
-def test_a_figure_has_no_background_of_its_own():
-    for path in svg_of(curves()).iter(f"{SVG}g"):
+def test_a_figure_has_no_background_and_grows_with_the_page_to_its_size():
+    svg = svg_of(curves())
+    for path in svg.iter(f"{SVG}g"):
         if re.search(r"patch_[12]$", path.get("id", "")):
-            for shape in path:
-                assert "fill: none" in shape.get("style", "")
+            assert all("fill: none" in shape.get("style", "") for shape in path)
+    assert svg.get("width") is svg.get("height") is None
+    assert svg.get("viewBox")
+    assert "max-width:672px" in svg.get("style")  # 7 inches of 96 pixels
 
 
 def test_a_figure_is_described_to_those_who_cannot_see_it():
@@ -191,27 +184,6 @@ def test_ids_do_not_clash_and_every_reference_resolves():
         references += [element.get(f"{XLINK}href", "#") for element in elements]
         references = {name.removeprefix("#") for name in references} - {""}
         assert {name for name in references if not name.startswith("data:")} <= set(ids)
-
-
-@pytest.mark.parametrize("make", [curves, matrix, notes])
-def test_a_figure_is_the_same_in_every_run(make):
-    first = make()
-    assert make() == first
-    assert not re.search(r"20\d\d-\d\d-\d\d", first)
-
-
-def test_a_figure_grows_with_the_page_and_not_beyond_its_size():
-    svg = svg_of(curves())
-    assert svg.get("width") is None
-    assert svg.get("height") is None
-    assert svg.get("viewBox")
-    assert "max-width:672px" in svg.get("style")  # 7 inches of 96 pixels
-
-
-def test_a_figure_asks_no_third_party_for_anything():
-    text = curves() + matrix()
-    loaded = re.findall(r'(?:href|src)="(?!#|data:)([^"]*)"', text) + re.findall("@import", text)
-    assert loaded == []
 
 
 def test_show_displays_the_figure(monkeypatch):

@@ -178,9 +178,33 @@
   }
 
   function openDetails() {
-    const closed = document.querySelectorAll("details:not([open])");
-    closed.forEach((element) => (element.open = true));
-    return closed.length;
+    document.querySelectorAll("details").forEach((element) => (element.open = true));
+  }
+
+  const text = () => clip([...textBlocks().values()].join(" "), 1e6);
+
+  // All that a page shows when its answers and solutions are unfolded.
+  function unfolded() {
+    openDetails();
+    return { text: text(), formulas: formulas(), figures: figures() };
+  }
+
+  // Nothing scrolls on paper: what is wider than its box is lost, unless it shows beyond it.
+  function printed(controls) {
+    const wide = [...document.querySelectorAll("main pre, main table")].filter(
+      (element) =>
+        isShown(element) &&
+        [element, element.parentElement].some(
+          (box) =>
+            getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 2,
+        ),
+    );
+    return {
+      cut: [...wide.map((element) => `part is cut off: ${name(element)}`), ...cut()],
+      controls: [...document.querySelectorAll(controls)].filter(isShown).length,
+      text: text().length,
+      ink: getComputedStyle(document.querySelector("p") || document.body).color,
+    };
   }
 
   // What waits until it is scrolled into sight gets its chance, as with a reader.
@@ -261,7 +285,6 @@
     const { wanted, reached, order, faults } = window.handbookKeyboard;
     const missed = wanted.filter((element) => !reached.has(element) && isShown(element));
     return {
-      reached: reached.size,
       first: order.length ? name(order[0]) : "",
       missed: missed.map(name),
       faults: [...faults],
@@ -281,10 +304,7 @@
   }
 
   return {
-    name, landed, formulas, figures, colours, width, cut, openDetails, scrollThrough, layOut, watchKeyboard, keyboard,
-    hasFocus,
-    text: () => clip([...textBlocks().values()].join(" "), 1e6),
-    ink: () => getComputedStyle(document.querySelector("main p, p") || document.body).color,
-    shown: (selector) => [...document.querySelectorAll(selector)].filter(isShown).length,
+    unfolded, colours, width, cut, printed, openDetails, scrollThrough, layOut, watchKeyboard,
+    keyboard, hasFocus, landed,
   };
 })()

@@ -1,0 +1,188 @@
+"""What a reader does with the built book: search, turn pages, choose a theme, copy, unfold.
+
+How quizzes and the attention explorer answer is asked in their own files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import gates
+import nbformat
+import pytest
+from conftest import PATIENCE
+
+from tools import published
+from tools.cache import ROOT
+from tools.serve import HTML
+
+pytestmark = pytest.mark.built
+
+READING = published.reading_order()
+CHAPTERS = published.chapters()
+
+
+# --- finding the way --------------------------------------------------------------------
+
+
+@cache
+def headings() -> dict[str, list[str]]:
+    """The words in the headings of each page."""
+    heading = re.compile(r"<h[1-3]\b[^>]*>(.*?)</h[1-3]>", re.DOTALL)
+    result = {}
+    for name in READING:
+        source = (HTML / f"{name}.html").read_text(encoding="utf-8")
+        found = " ".join(heading.findall(source[source.find("<main") :]))
+        result[name] = sorted(gates.words(re.sub(r"<[^>]+>|&\w+;", " ", found)))
+    return result
+
+
+def distinctive(name: str) -> str:
+    """The word in the headings of a page that fewest other pages have in theirs."""
+    pages_with = Counter(word for words in headings().values() for word in words)
+    return min(headings()[name], key=lambda word: (pages_with[word], -len(word), word))
+
+
+@pytest.mark.parametrize("name", READING)
+def test_search_finds_the_page(reader, site, name):
+    """A word of its headings leads to it."""
+    reader.goto(f"{site}search.html?q={distinctive(name)}")
+    reader.locator(f"#search-results a[href*='{name}.html']").first.wait_for(timeout=PATIENCE)
+
+
+def test_search_says_when_there_is_nothing(reader, site):
+    """The test above is not passed by a search that finds every page for every word."""
+    reader.goto(f"{site}search.html?q=qwertzuiop")
+    reader.wait_for_function(
+        "/did not match|no results|found 0/i.test(document.querySelector('main').innerText)"
+    )
+    assert reader.locator("#search-results a").count() == 0
+
+
+def test_the_search_field_leads_to_results(reader, site):
+    """By keyboard alone: open the search, type, Enter, Tab to the first result."""
+    name = CHAPTERS[-1]
+    reader.goto(f"{site}{READING[0]}.html")
+    reader.locator("button[class*=search-button]:visible").first.focus()
+    reader.keyboard.press("Enter")
+    reader.wait_for_function("document.activeElement.matches('input[type=search]')")
+    reader.keyboard.type(distinctive(name))
+    reader.keyboard.press("Enter")
+    reader.locator(f"#search-results a[href*='{name}.html']").first.wait_for()
+    assert "search.html" in reader.url
+
+
+def test_the_entrance_leads_to_the_cover_and_on(reader, site):
+    """The address of the book shows its first page, and that page leads to the second."""
+    reader.goto(site)
+    reader.wait_for_url(f"{site}{READING[0]}.html")
+    assert reader.locator("main h1").first.is_visible()
+    reader.locator("a.right-next:visible").click()
+    reader.wait_for_url(f"{site}{READING[1]}.html")
+
+
+def test_the_theme_can_be_chosen_and_is_remembered(reader, site):
+    """The switch works with the keyboard, and the next page knows what was chosen."""
+    shown = "document.documentElement.dataset.theme"
+    reader.goto(f"{site}{READING[0]}.html")
+    assert reader.evaluate(shown) == "light"
+    switch = reader.locator("button.theme-switch-button:visible").first
+    for _ in range(3):  # the switch goes round: as the system does, light, dark
+        if reader.evaluate(shown) == "dark":
+            break
+        switch.focus()
+        reader.keyboard.press("Enter")
+    assert reader.evaluate(shown) == "dark"
+    reader.goto(f"{site}{READING[1]}.html")
+    assert reader.evaluate(shown) == "dark"
+
+
+def test_a_menu_opens_by_keyboard(reader, site):
+    """A menu that drops down opens with Enter, and Tab goes on into it."""
+    reader.goto(f"{site}{CHAPTERS[0]}.html")
+    button = reader.locator("button[aria-expanded]:visible").first
+    button.focus()
+    reader.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    reader.keyboard.press("Tab")
+    menu = "document.activeElement.closest('.dropdown-menu, [role=menu]') !== null"
+    assert reader.evaluate(menu)
+    reader.keyboard.press("Escape")
+    assert button.get_attribute("aria-expanded") == "false"
+
+
+def test_the_menus_open_on_a_phone(browser, site):
+    """The list of pages and the list of sections are there for a finger, and close again."""
+    with gates.opened(browser, f"{site}{CHAPTERS[0]}.html", **gates.PHONE) as (page, _log):
+        for kind, holds in (("primary", READING[1]), ("secondary", "#")):
+            link = page.locator(f".bd-sidebar-{kind} a[href*='{Path(holds).name}']").first
+            within = page.locator(f"dialog[open] a[href*='{Path(holds).name}']")
+            assert not link.is_visible() or not link.evaluate(
+                "element => { const box = element.getBoundingClientRect();"
+                " return box.left >= 0 && box.right <= innerWidth && box.top < innerHeight; }"
+            )
+            page.locator(f"button.{kind}-toggle:visible").first.tap()
+            within.first.wait_for(timeout=PATIENCE)
+            page.keyboard.press("Escape")
+            within.first.wait_for(state="hidden", timeout=PATIENCE)
+
+
+# --- in a chapter -----------------------------------------------------------------------
+
+
+def test_a_chapter_lists_its_sections(chapter):
+    """ "On this page" leads to each section, and is in sight at a desk."""
+    _, page = chapter
+    sections = page.locator("main article section:has(> h2)").evaluate_all(
+        "sections => sections.map(section => '#' + section.id)"
+    )
+    listed = page.locator(".bd-sidebar-secondary a[href^='#']:visible").evaluate_all(
+        "links => links.map(link => link.getAttribute('href'))"
+    )
+    assert len(sections) >= 3
+    assert [each for each in listed if each in sections] == sections
+
+
+def test_code_can_be_copied(chapter):
+    """Every input has a button, and the button copies what stands there, to the letter."""
+    name, page = chapter
+    cells = page.locator("div.cell_input div.highlight")
+    buttons = cells.locator("button.copybtn")
+    buttons.first.wait_for()
+    assert buttons.count() == cells.count() > 5
+    notebook = nbformat.read(ROOT / f"{name}.ipynb", nbformat.NO_CONVERT)
+    sources = {cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"}
+    for cell in cells.locator("visible=true").all()[:2]:
+        page.evaluate("navigator.clipboard.writeText('')")
+        cell.hover()
+        cell.locator("button.copybtn").click()
+        page.wait_for_function("navigator.clipboard.readText().then(text => text !== '')")
+        assert page.evaluate("navigator.clipboard.readText()").strip() in sources
+
+
+def test_solutions_open_by_click_and_by_key(chapter):
+    """Folded when the page comes; a click, Enter and the space bar turn them over."""
+    _, page = chapter
+    assert page.locator("main details").count() >= 4
+    assert page.locator("main details[open]").count() == 0
+    # A quiz takes the place of its folded answer; tests/test_quizzes.py looks at those.
+    answers = [
+        details
+        for details in page.locator("main details:not(.cell details)").all()
+        if details.evaluate("element => getComputedStyle(element).display !== 'none'")
+    ]
+    assert answers or page.locator(".quiz-options").count()
+    for details in [page.locator("main .tag_hide-cell details").first, *answers[-1:]]:
+        gates.approach(details)
+        summary = details.locator("summary").first
+        inside = details.locator(":scope > :not(summary)").first
+        summary.click()
+        assert inside.is_visible()
+        summary.press("Enter")
+        assert not inside.is_visible()
+        summary.press("Space")
+        assert inside.is_visible()
+        summary.click()  # as it was
