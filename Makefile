@@ -27,7 +27,7 @@ UNIT := -m "not built and not rehearsal and not colab" $(BESIDE) worksteal
 # A rehearsal runs chapters side by side itself, and says which (-s).
 REHEARSAL := -m rehearsal -s
 # A file of browser tests opens one browser, so a file is not divided.
-BUILT := -m built $(BESIDE) loadfile
+BUILT := -m built $(BESIDE) worksteal
 PHASES := $(RUN) -m tools.phases
 
 .DEFAULT_GOAL := help
