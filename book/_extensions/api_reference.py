@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import transformers
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -25,6 +26,7 @@ from sphinx.domains.python import ObjectEntry
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
+from sphinx_codeautolink.extension.resolve import populated_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -142,8 +144,9 @@ def libraries() -> Iterator[tuple[str, str, str]]:
                 while module and not inspect.ismodule(_owner_and_thing(module)[1]):
                     module = module.rpartition(".")[0]
                 place = page.format(name=name, owner=name.rpartition(".")[0], module=module)
-                anchor = f"module-{name}" if inspect.ismodule(thing) else name
-                yield name, _kind(owner, thing), f"{base}{place}#{anchor}"
+                if "#" not in place:
+                    place += f"#module-{name}" if inspect.ismodule(thing) else f"#{name}"
+                yield name, _kind(owner, thing), base + place
 
 
 def own_name(name: str) -> str:
@@ -176,11 +179,15 @@ def _kind(owner: Any, thing: Any) -> str:
 
 
 def _know_libraries(app: Sphinx) -> None:
+    # Else sphinx-codeautolink imports every model of transformers, for type hints: 15 seconds.
+    populated_modules.add(id(transformers))
     inventory = InventoryAdapter(app.env).main_inventory
     for name, kind, address in libraries():
         for known_as in {name, own_name(name)}:
             inventory.setdefault(kind, {}).setdefault(known_as, ("", "", address, "-"))
         app.config.codeautolink_inventory_map[own_name(name)] = name
+    # In a signature, jaxtyping names it so.
+    inventory["py:class"]["Tensor"] = inventory["py:class"]["torch.Tensor"]
 
 
 def _know_helpers(app: Sphinx, env: BuildEnvironment) -> None:

@@ -116,10 +116,6 @@ def display_source(text: str, number: str | None = None, *, nowrap: bool = False
     return inner if number is None or TAG.search(inner) else rf"{inner}\tag{{{number}}}"
 
 
-def _split(part: str) -> str:
-    return rf"\begin{{split}}{part}\end{{split}}"
-
-
 def _lines(parts: list[str]) -> str:
     return r"\begin{aligned}" + r"\\".join(parts) + r"\end{aligned}" if parts else ""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import icons
 import style_sheets
 from PIL import Image
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 BOOK = Path(__file__).resolve().parents[1]
@@ -46,8 +46,10 @@ PATCHES = {
         '["[data-left-to-the-theme]"]',
     )
 }
-# Scripts that only a page with a certain class name needs.
+# Scripts that only a page which holds this needs.
 SCRIPTS_FOR = {
+    "attention-explorer.js": re.compile(r'<div class="attention-explorer">'),
+    "quiz.js": re.compile(r"<strong>[A-Z]\. Right\.</strong>"),
     "togglebutton.js": re.compile(r'class="[^"]*\b(toggle|dropdown)\b'),
     "design-tabs.js": re.compile(r'class="[^"]*\bsd-tab-'),
     # Live code in the page asks third parties for a kernel; the handbook has Colab and Binder.
@@ -88,31 +90,9 @@ UNUSED = (
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Take over what pages load."""
-    app.connect("env-get-outdated", _outdated)
-    app.connect("env-updated", _remember)
     app.connect("html-page-context", _choose, priority=900)
     app.connect("build-finished", _finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _made_of() -> str:
-    """A hash of everything in ``book`` that pages are made with, besides their own text."""
-    digest = hashlib.sha256()
-    for folder in ("_extensions", "_static", "_templates", "_vendor"):
-        for path in sorted((BOOK / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(BOOK).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _outdated(_app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
-    """Sphinx looks at the pages' text only; write all anew when what they are made of changed."""
-    same = getattr(env, "pages_made_of", None) == _made_of()
-    return [] if same else sorted(env.found_docs)
-
-
-def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
-    env.pages_made_of = _made_of()
 
 
 def _choose(app: Sphinx, _name: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
@@ -318,19 +298,12 @@ def _size_of(path: Path) -> tuple[int, int] | None:
 
 
 def _remove_unused(static: Path) -> None:
-    """Remove what the theme brings and no page asks for."""
-    for pattern in UNUSED:
-        for path in sorted(static.rglob(pattern), reverse=True):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for inside in path.iterdir():
-            _remove(inside)
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
+    """Remove what the theme brings and no page asks for: seven parts in eight."""
+    for path in [path for pattern in UNUSED for path in static.rglob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 __all__ = ["finish", "setup", "with_versions"]
