@@ -78,6 +78,12 @@ TABLE = re.compile(
     r'(?P<box><div class="pst-scrollable-table-container"[^>]*>\s*)?(?P<table><table\b.*?</table>)',
     re.DOTALL,
 )
+# What the theme's dialogs are called.
+DIALOGS = {
+    "pst-primary-sidebar-modal": "The book",
+    "pst-secondary-sidebar-modal": "On this page",
+    "pst-search-dialog": "Search",
+}
 # A name of code in running text, and where a word in it ends.
 NAME = re.compile(r'<span class="pre">[^<]*</span>')
 WORD_END = re.compile(r"(?<=[^\W_])(?:[_/=(]+|\.(?!\d))(?=[^\W_]|&)")
@@ -130,8 +136,6 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
         return
     out = Path(app.outdir)
     static = out / "_static"
-    if not (static / THEME_STYLES[-1]).is_file():
-        return  # no page was written and nothing was copied: all is as it was
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(out.rglob("*.html"))}
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
@@ -143,9 +147,7 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     versions = {"book.js": _write(static / "book.js", script)}
     versions["book.css"] = _write(static / "book.css", style)
     for path, text in finished.items():
-        text = with_versions(text, versions)
-        if text != pages[path]:
-            path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_text(with_versions(text, versions), encoding="utf-8", newline="\n")
     fonts = static / "fonts"
     fonts.mkdir(exist_ok=True)
     for font in (VENDOR / "katex" / "fonts").glob("*.woff2"):
@@ -200,9 +202,7 @@ def with_versions(html: str, versions: dict[str, str]) -> str:
 def finish(html: str, path: Path) -> str:
     """Return a built page with its last touches; a page that has them stays as it is.
 
-    Args:
-        html: the page.
-        path: where it stands, to find the images that it shows.
+    Where it stands, in ``path``, are the images that it shows.
 
     Raises:
         icons.MissingIcon: an icon has no drawing.
@@ -229,20 +229,10 @@ def finish(html: str, path: Path) -> str:
 
 def _with_landmarks(html: str) -> str:
     # Every part of a page stands in a landmark, so that a screen reader can go through them.
-    html = re.sub(
-        r'<div id="pst-primary-sidebar" class="',
-        '<div id="pst-primary-sidebar" role="complementary" aria-label="The book" class="',
-        html,
-    )
-    html = re.sub(
-        r'<dialog id="pst-(primary|secondary)-sidebar-modal">',
-        lambda match: f'<dialog id="pst-{match[1]}-sidebar-modal" aria-label="'
-        + ("The book" if match[1] == "primary" else "On this page") + '">',
-        html,
-    )  # fmt: skip
-    html = html.replace(
-        '<dialog id="pst-search-dialog">', '<dialog id="pst-search-dialog" aria-label="Search">'
-    )
+    sidebar, role = '<div id="pst-primary-sidebar"', ' role="complementary" aria-label="The book"'
+    html = html.replace(f'{sidebar} class="', f'{sidebar}{role} class="')
+    for name, label in DIALOGS.items():
+        html = html.replace(f'<dialog id="{name}">', f'<dialog id="{name}" aria-label="{label}">')
     button = re.search(r'\s*<button[^>]*id="pst-back-to-top">.*?</button>', html, re.DOTALL)
     if button and button.start() < html.find("<main"):
         html = html.replace(button[0], "", 1).replace("</main>", button[0].strip() + "\n</main>", 1)

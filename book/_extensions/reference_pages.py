@@ -75,23 +75,18 @@ class HandbookStyle(UnsortedStyle):
         formatted = super().format_entry(label, entry, bib_data)
         places = papers.cited_in(entry.key)
         if places:
-            links = [HRef(_address(place), _label(place)) for place in places]
-            formatted.text += Text(" Cited in ", Text(", ").join(links), ".")
+            links = dict.fromkeys(_address_and_label(place) for place in places)
+            named = Text(", ").join(HRef(address, label) for address, label in links)
+            formatted.text += Text(" Cited in ", named, ".")
         return formatted
 
 
-def _address(place: str) -> str:
-    """Return the address of a chapter or a helper as seen from the folder ``book``."""
+def _address_and_label(place: str) -> tuple[str, str]:
+    """Return the address, as seen from the folder ``book``, of a chapter or a helper's room."""
     if place.startswith("helpers/"):
-        module = place.removeprefix("helpers/").removesuffix(".py").removesuffix("/__init__")
-        return f"api/{module.replace('/', '.')}.html"
-    return f"../notebooks/{place}.html"
-
-
-def _label(place: str) -> str:
-    if place.startswith("helpers/"):
-        return place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return f"chapter {place[:2]}"
+        room = place.split("/")[1].removesuffix(".py")
+        return f"api/{room}.html", f"helpers.{room}"
+    return f"../notebooks/{place}.html", f"chapter {place[:2]}"
 
 
 # --- index --------------------------------------------------------------------------
