@@ -57,7 +57,7 @@ def links(name: str, kind: str | None = None) -> set[str]:
 
 
 def offered(room: str) -> dict[str, str]:
-    """The classes and functions that a reader imports from a room, and where they are documented."""
+    """The classes and functions that a reader imports from a room, with their addresses."""
     content = vars(importlib.import_module(room))
     mine = [key for key, value in content.items() if getattr(value, "__module__", None) == room]
     names = content.get("__all__", [name for name in mine if not name.startswith("_")])

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import transformers
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -26,7 +25,7 @@ from sphinx.domains.python import ObjectEntry
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
-from sphinx_codeautolink.extension.resolve import populated_modules
+from sphinx_codeautolink.extension import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -179,8 +178,8 @@ def _kind(owner: Any, thing: Any) -> str:
 
 
 def _know_libraries(app: Sphinx) -> None:
-    # Else sphinx-codeautolink imports every model of transformers, for type hints: 15 seconds.
-    populated_modules.add(id(transformers))
+    # For the sake of type hints it would import all models of transformers: 15 seconds.
+    resolve.populate_type_checking = lambda module: None
     inventory = InventoryAdapter(app.env).main_inventory
     for name, kind, address in libraries():
         for known_as in {name, own_name(name)}:
