@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import importlib
 import inspect
 import pkgutil
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +27,7 @@ from sphinx.domains.python import ObjectEntry
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
-from sphinx_codeautolink.extension import resolve
+from sphinx_codeautolink.extension import block, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -177,7 +179,21 @@ def _kind(owner: Any, thing: Any) -> str:
     return "py:method" if inspect.isclass(owner) else "py:function"
 
 
+def readable(source: str) -> tuple[str, str]:
+    """Return a block of code, and what of it can be parsed.
+
+    The source of a method is shown as it is indented; a fragment stays without links.
+    """
+    code = textwrap.dedent(source)
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        code = ""
+    return source, code
+
+
 def _know_libraries(app: Sphinx) -> None:
+    block.BUILTIN_BLOCKS["python"] = readable
     # For the sake of type hints it would import all models of transformers: 15 seconds.
     resolve.populate_type_checking = lambda module: None
     inventory = InventoryAdapter(app.env).main_inventory
@@ -212,4 +228,4 @@ def _once_in_a_section(_app: Sphinx, env: BuildEnvironment) -> None:
             block.names = list(first.values())
 
 
-__all__ = ["ApiModules", "libraries", "own_name", "rooms", "setup", "summary_of"]
+__all__ = ["ApiModules", "libraries", "own_name", "readable", "rooms", "setup", "summary_of"]
