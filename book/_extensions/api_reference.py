@@ -215,17 +215,17 @@ def _know_helpers(app: Sphinx, env: BuildEnvironment) -> None:
 
 def _once_in_a_section(_app: Sphinx, env: BuildEnvironment) -> None:
     """Leave the first link to each name: a reader with a keyboard passes every link."""
-    for blocks in getattr(env, "sphinx_codeautolink_transforms", {}).values():
+    for snippets in getattr(env, "sphinx_codeautolink_transforms", {}).values():
         linked: set[tuple[str, ...]] = set()
-        for block in blocks:
+        for snippet in snippets:
             first = {}
-            for name in sorted(block.names, key=lambda name: name.lineno):
+            for name in sorted(snippet.names, key=lambda name: name.lineno):
                 # Below the page's title; `print` and its like need no link.
-                place = (*block.example.headings[:2], name.resolved_location)
+                place = (*snippet.example.headings[:2], name.resolved_location)
                 if place not in linked and not hasattr(builtins, name.resolved_location):
                     first[place] = name
                     linked.add(place)
-            block.names = list(first.values())
+            snippet.names = list(first.values())
 
 
 __all__ = ["ApiModules", "libraries", "own_name", "readable", "rooms", "setup", "summary_of"]
