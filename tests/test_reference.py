@@ -27,7 +27,7 @@ import api_reference
 CHAPTERS = [path.stem for path in notebooks()]
 ROOMS = api_reference.rooms()
 LIBRARIES = {name: address for name, _kind, address in api_reference.libraries()}
-CODE = "sphinx-codeautolink-a"
+CODE = ".sphinx-codeautolink-a"
 
 built = pytest.mark.built
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
@@ -52,8 +52,8 @@ def ids(name: str) -> set[str]:
     return {tag["id"] for tag in page(name).find_all(id=True)}
 
 
-def links(name: str, kind: str | None = None) -> set[str]:
-    return {a["href"] for a in page(name).find_all("a", class_=kind, href=True)}
+def links(name: str, kind: str = "") -> set[str]:
+    return {a["href"] for a in page(name).select(f"a[href]{kind}")}
 
 
 def offered(room: str) -> dict[str, str]:
@@ -139,7 +139,7 @@ def test_links_leave_the_code_as_it_was_and_come_once_in_a_section(chapter):
     assert [source for source in cells(chapter, "code") if source.strip() not in shown] == []
     found = Counter(
         (*[around["id"] for around in link.find_parents("section")][-2:-1], link["href"])
-        for link in soup.find_all("a", class_=CODE)
+        for link in soup.select(CODE)
     )
     assert [place for place, count in found.items() if count > 1] == []
 
