@@ -135,7 +135,7 @@ def test_names_in_code_are_linked_and_lead_somewhere(chapter):
 def test_links_leave_the_code_as_it_was_and_come_once_in_a_section(chapter):
     """What is copied is the source; a reader with a keyboard does not pass each link many times."""
     soup = page(f"notebooks/{chapter}")
-    shown = {block.get_text().strip() for block in soup.select("div.highlight-ipython3 pre")}
+    shown = {block.get_text().strip() for block in soup.select("div.highlight pre")}
     assert [source for source in cells(chapter, "code") if source.strip() not in shown] == []
     found = Counter(
         (*[around["id"] for around in link.find_parents("section")][-2:-1], link["href"])
@@ -191,8 +191,7 @@ def test_the_index_holds_sections_and_functions_and_chinese_is_called_chinese():
         mine = {a.partition("#")[2] for a in found if f"notebooks/{chapter}.html#" in a}
         assert len(mine) >= 3
         assert mine <= ids(f"notebooks/{chapter}")
-    functions = {place.removeprefix("book/") for room in ROOMS for place in offered(room).values()}
-    assert functions <= found
+    assert {f"../{place}" for room in ROOMS for place in offered(room).values()} <= found
     tagged = page("book/glossary").find_all("dt", lang="zh-hans")
     texts = [term.find(string=True).strip() for term in tagged]
     assert texts == [name for term in glossary.terms() for name in term.chinese]
