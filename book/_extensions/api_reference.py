@@ -1,40 +1,39 @@
 """API pages of ``helpers``, and links from code to them and to the libraries' documentation.
 
-- Writes a page for each module of ``helpers`` into ``book/api``; git ignores that folder.
-- Hands the small inventories of ``book/_inventories`` to intersphinx: nothing is fetched.
-- Links the names in blocks of Python, found by reading the code (``tools.names``).
-- ``{api-modules}`` makes the table of the modules.
+- Writes a page for each room of ``helpers`` into ``book/api``; git ignores that folder.
+- sphinx-codeautolink links the names in code; here it learns where each name is documented.
+  Nothing is fetched: the addresses of other libraries stand in ``book/links.yml``.
+- ``{api-modules}`` makes the table of the rooms.
 """
 
 from __future__ import annotations
 
-import hashlib
-import html
+import ast
+import builtins
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
-import zlib
+import textwrap
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import ObjectEntry
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
-from sphinx.writers.html5 import HTML5Translator
+from sphinx_codeautolink.extension import block, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tools import inventories, names  # noqa: E402
-
 PAGES = ROOT / "book" / "api"
-COMPILED = ROOT / "_build" / "inventories"
-LANGUAGES = {"python", "python3", "ipython", "ipython3", "py"}
+LINKS = ROOT / "book" / "links.yml"
 
 PAGE = """---
 myst:
@@ -55,22 +54,35 @@ myst:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive and the event handlers with Sphinx."""
     app.setup_extension("sphinx.ext.intersphinx")
+    app.setup_extension("sphinx_codeautolink")
     app.add_directive("api-modules", ApiModules)
     app.add_css_file("reference.css")
-    # Before the table of contents (900) looks for files, and before intersphinx (800).
+    # Before the table of contents (900) looks for files.
     app.connect("config-inited", _write_pages, priority=100)
-    app.connect("config-inited", _use_our_inventories, priority=100)
-    app.connect("env-get-outdated", _outdated)
+    app.connect("config-inited", _begin_anew)
+    app.connect("builder-inited", _know_libraries)
     app.connect("autodoc-process-signature", _readable_defaults)
-    app.connect("env-updated", _remember)
-    app.connect("doctree-resolved", _find_names)
-    app.add_node(
-        nodes.literal_block, override=True, html=(_visit_literal_block, _depart_literal_block)
-    )
+    # sphinx-codeautolink looks up names at 500.
+    app.connect("env-updated", _know_helpers, priority=400)
+    app.connect("env-updated", _once_in_a_section, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def _begin_anew(app: Sphinx, _config: Any) -> None:
+    """Build every page each time: what code a notebook holds is forgotten between builds."""
+    (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
+
+
 # --- the pages ----------------------------------------------------------------------
+
+
+def rooms() -> list[str]:
+    """Return the modules and packages that readers import from, in the order of the alphabet.
+
+    A package documents what its ``__all__`` names, a module what it defines.
+    """
+    found = (f"helpers.{module.name}" for module in pkgutil.iter_modules([str(ROOT / "helpers")]))
+    return sorted(name for name in found if "._" not in name)
 
 
 def summary_of(module: str) -> str:
@@ -83,16 +95,13 @@ def summary_of(module: str) -> str:
 
 def _write_pages(_app: Sphinx, _config: Any) -> None:
     PAGES.mkdir(exist_ok=True)
-    wanted = {f"{module.removeprefix('helpers.')}.md": module for module in names.helper_modules()}
+    wanted = {f"{module.removeprefix('helpers.')}.md": module for module in rooms()}
     for path in PAGES.iterdir():
         if path.name not in wanted:
             path.unlink()
     for name, module in wanted.items():
-        summary = summary_of(module).replace('"', "'")
-        text = PAGE.format(module=module, summary=summary)
-        path = PAGES / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8", newline="\n")
+        text = PAGE.format(module=module, summary=summary_of(module).replace('"', "'"))
+        (PAGES / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _readable_defaults(
@@ -106,187 +115,117 @@ def _readable_defaults(
 
 
 class ApiModules(SphinxDirective):
-    """A table of the modules of ``helpers``: its page, and what it holds."""
+    """A table of the rooms of ``helpers``: its page, and what it holds."""
 
     has_content: ClassVar[bool] = False
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        for path in (ROOT / "helpers").rglob("*.py"):
-            self.env.note_dependency(str(path))
         lines = ["| module | what it holds |", "| --- | --- |"]
-        for module in names.helper_modules():
+        for module in rooms():
             page = module.removeprefix("helpers.")
             lines.append(f"| [`{module}`](api/{page}.md) | {summary_of(module)} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 
-# --- other libraries ----------------------------------------------------------------
+# --- where names are documented -----------------------------------------------------
 
 
-def _use_our_inventories(_app: Sphinx, config: Any) -> None:
-    """Compress the inventories as Sphinx wants them, and name them to intersphinx."""
-    COMPILED.mkdir(parents=True, exist_ok=True)
-    config.intersphinx_mapping = dict(config.intersphinx_mapping or {})
-    for path in sorted(inventories.FOLDER.glob("*.txt")):
-        *head, _, body = path.read_text(encoding="utf-8").split("\n", 4)
-        head = [*head, "# The remainder of this file is compressed using zlib.\n"]
-        compiled = COMPILED / f"{path.stem}.inv"
-        compiled.write_bytes("\n".join(head).encode() + zlib.compress(body.encode()))
-        base = inventories.LIBRARIES[path.stem].base
-        config.intersphinx_mapping[path.stem] = (base, (str(compiled),))
+def libraries() -> Iterator[tuple[str, str, str]]:
+    """Yield each name of ``book/links.yml``, what Sphinx calls its kind, and its address.
 
-
-def _outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
-    """Every page may hold a link that the inventories or the helpers have changed."""
-    changed = getattr(env, "reference_state", None) != _state()
-    return sorted(env.found_docs) if changed else []
-
-
-def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
-    env.reference_state = _state()
-
-
-def _state() -> str:
-    digest = hashlib.sha256()
-    for path in sorted([*inventories.FOLDER.glob("*.txt"), *(ROOT / "helpers").rglob("*.py")]):
-        digest.update(path.read_bytes())
-    for module in (inventories, names):
-        digest.update(inspect.getsource(module).encode())
-    digest.update(Path(__file__).read_bytes())
-    return digest.hexdigest()
-
-
-# --- links in code ------------------------------------------------------------------
-
-
-def _find_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Note at each block of Python where a link begins, where it ends, and where it leads."""
-    if app.builder.format != "html":
-        return
-    scope = names.Scope()
-    linked: set[tuple[str, str]] = set()
-    for block in doctree.findall(nodes.literal_block):
-        if block.get("language") not in LANGUAGES or block.rawsource != block.astext():
-            continue
-        source = block.astext()
-        try:
-            found = names.uses(source, _scope_of_helper(source) or scope)
-        except SyntaxError:  # a part of a program, or the output of one
-            continue
-        links = []
-        section = _section_of(block)
-        for use in found:
-            for name in use.names:
-                address = _address(app, docname, name)
-                if address:
-                    # A name is linked where it first occurs in a section: else a reader with a
-                    # keyboard would have to pass every repetition.
-                    if (section, name) not in linked:
-                        links.append((use.start, use.end, address, name))
-                        linked.add((section, name))
-                    break
-        block["handbook_links"] = links
-
-
-def _section_of(node: nodes.Node) -> str:
-    """Return the id of the section, below the page's title, that a node stands in."""
-    around, node = [], node.parent
-    while node is not None:
-        if isinstance(node, nodes.section):
-            around.append(node["ids"][0])
-        node = node.parent
-    return around[-2] if len(around) > 1 else ""
-
-
-def _scope_of_helper(source: str) -> names.Scope | None:
-    """Return the scope of the module whose source a chapter shows, if this block is of one."""
-    if not re.match(r"(@|def |class )", source):
-        return None
-    for module, text in _sources().items():
-        if source.rstrip() + "\n" in text:
-            return names.Scope(names.module_scope(module))
-    return None
-
-
-@cache
-def _sources() -> dict[str, str]:
-    modules = names.helper_modules()
-    return {name: inspect.getsource(importlib.import_module(name)) for name in modules}
-
-
-def _address(app: Sphinx, docname: str, name: str) -> str | None:
-    """Return the address of what documents ``name``, as seen from a page, or None."""
-    known = app.env.domains["py"].objects.get(name)
-    if known is not None:
-        page = app.builder.get_relative_uri(docname, known.docname)
-        return f"{page}#{known.node_id}"
-    inventory = InventoryAdapter(app.env).main_inventory
-    for kind in ("py:class", "py:function", "py:method", "py:module", "py:exception"):
-        if name in inventory.get(kind, {}):
-            return inventory[kind][name][2]
-    return None
-
-
-def _visit_literal_block(self: HTML5Translator, node: nodes.literal_block) -> None:
-    before = len(self.body)
-    try:
-        HTML5Translator.visit_literal_block(self, node)
-    finally:  # it raises SkipNode once it has highlighted the block
-        links = node.get("handbook_links")
-        if links:
-            made = "".join(self.body[before:])
-            self.body[before:] = [with_links(made, node.astext(), links)]
-
-
-def _depart_literal_block(self: HTML5Translator, node: nodes.literal_block) -> None:
-    HTML5Translator.depart_literal_block(self, node)
-
-
-def with_links(made: str, source: str, links: list[tuple[int, int, str, str]]) -> str:
-    """Put links into highlighted code.
-
-    Args:
-        made: the HTML that highlights ``source``, in ``<pre>``.
-        source: the code.
-        links: for each link where it begins and ends in ``source``, its address and its title;
-            in order, none overlapping.
-
-    Returns:
-        The HTML with links; as it was if the code was changed on the way to HTML.
+    Raises:
+        AttributeError, ImportError: a name is not, or no longer, in the installed library.
     """
-    begin, end = made.find("<pre>") + len("<pre>"), made.rfind("</pre>")
-    if begin < len("<pre>") or end < 0 or _text(made[begin:end]).strip("\n") != source.strip("\n"):
-        return made
-    position = len(source) - len(source.lstrip("\n"))  # the highlighter drops empty lines above
-    todo, is_open, result = list(links), False, []
-    for piece in _pieces(made[begin:end]):
-        if is_open and position >= todo[0][1]:
-            closing = piece == "</span>"
-            result += [piece, "</a>"] if closing else ["</a>"]
-            todo.pop(0)
-            is_open = False
-            if closing:
-                continue
-        if not is_open and todo and position == todo[0][0] and piece != "</span>":
-            address, title = html.escape(todo[0][2]), html.escape(todo[0][3])
-            result.append(f'<a class="handbook-code" href="{address}" title="{title}">')
-            is_open = True
-        result.append(piece)
-        if not piece.startswith("<"):
-            position += 1
-    if is_open:
-        result.append("</a>")
-    return made[:begin] + "".join(result) + made[end:]
+    for base, pages in yaml.safe_load(LINKS.read_text(encoding="utf-8")).items():
+        for page, names in pages.items():
+            for name in names.split():
+                owner, thing = _owner_and_thing(name)
+                module = name
+                while module and not inspect.ismodule(_owner_and_thing(module)[1]):
+                    module = module.rpartition(".")[0]
+                place = page.format(name=name, owner=name.rpartition(".")[0], module=module)
+                if "#" not in place:
+                    place += f"#module-{name}" if inspect.ismodule(thing) else f"#{name}"
+                yield name, _kind(owner, thing), base + place
 
 
-def _pieces(made: str) -> Iterator[str]:
-    """Yield tags, entities and characters, one at a time."""
-    return (match[0] for match in re.finditer(r"<[^>]*>|&[^;\s]+;|.", made, re.DOTALL))
+def own_name(name: str) -> str:
+    """Return the name by the module that defines the thing, which Python itself says.
+
+    ``torch.nn.Linear`` is ``torch.nn.modules.linear.Linear``, and an object that a package of
+    ``helpers`` passes on is known by the file where it stands.
+    """
+    owner, thing = _owner_and_thing(name)
+    last = ""
+    if inspect.isclass(owner):
+        thing, last = owner, "." + name.rpartition(".")[2]
+    module, own = (getattr(thing, key, None) for key in ("__module__", "__qualname__"))
+    return f"{module}.{own}{last}" if module and own else name
 
 
-def _text(made: str) -> str:
-    return html.unescape(re.sub(r"<[^>]*>", "", made))
+def _owner_and_thing(name: str) -> tuple[Any, Any]:
+    if hasattr(builtins, name):
+        return builtins, getattr(builtins, name)
+    owner = name.rpartition(".")[0]
+    return owner and pkgutil.resolve_name(owner), pkgutil.resolve_name(name)
 
 
-__all__ = ["ApiModules", "setup", "summary_of", "with_links"]
+def _kind(owner: Any, thing: Any) -> str:
+    if inspect.ismodule(thing):
+        return "py:module"
+    if inspect.isclass(thing):
+        return "py:exception" if issubclass(thing, BaseException) else "py:class"
+    return "py:method" if inspect.isclass(owner) else "py:function"
+
+
+def readable(source: str) -> tuple[str, str]:
+    """Return a block of code, and what of it can be parsed.
+
+    The source of a method is shown as it is indented; a fragment stays without links.
+    """
+    code = textwrap.dedent(source)
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        code = ""
+    return source, code
+
+
+def _know_libraries(app: Sphinx) -> None:
+    block.BUILTIN_BLOCKS["python"] = readable
+    # For the sake of type hints it would import all models of transformers: 15 seconds.
+    resolve.populate_type_checking = lambda module: None
+    inventory = InventoryAdapter(app.env).main_inventory
+    for name, kind, address in libraries():
+        for known_as in {name, own_name(name)}:
+            inventory.setdefault(kind, {}).setdefault(known_as, ("", "", address, "-"))
+        app.config.codeautolink_inventory_map[own_name(name)] = name
+    # In a signature, jaxtyping names it so.
+    inventory["py:class"]["Tensor"] = inventory["py:class"]["torch.Tensor"]
+
+
+def _know_helpers(app: Sphinx, env: BuildEnvironment) -> None:
+    objects = env.domains["py"].objects
+    for name, entry in list(objects.items()):
+        if not entry.aliased and (own := own_name(name)) != name:
+            objects.setdefault(own, ObjectEntry(entry.docname, entry.node_id, entry.objtype, True))
+            app.config.codeautolink_inventory_map[own] = name
+
+
+def _once_in_a_section(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Leave the first link to each name: a reader with a keyboard passes every link."""
+    for snippets in getattr(env, "sphinx_codeautolink_transforms", {}).values():
+        linked: set[tuple[str, ...]] = set()
+        for snippet in snippets:
+            first = {}
+            for name in sorted(snippet.names, key=lambda name: name.lineno):
+                # Below the page's title; `print` and its like need no link.
+                place = (*snippet.example.headings[:2], name.resolved_location)
+                if place not in linked and not hasattr(builtins, name.resolved_location):
+                    first[place] = name
+                    linked.add(place)
+            snippet.names = list(first.values())
+
+
+__all__ = ["ApiModules", "libraries", "own_name", "readable", "rooms", "setup", "summary_of"]

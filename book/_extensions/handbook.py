@@ -1,7 +1,6 @@
 """What the book knows about its own build: outputs from the cache, the ledger, the times.
 
 - Points MyST-NB at the cache that belongs to the present ``helpers`` and lock.
-- Re-reads a page when its notebook was executed again or its checks changed.
 - ``{check-ledger}`` and ``{execution-times}`` make pages from ``_build/checks``, and each chapter
   says below its title how long it ran, and when.
 """
@@ -30,43 +29,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("execution-times", ExecutionTimes)
     # Before MyST-NB's own handler (500), which reads the path.
     app.connect("config-inited", _use_our_cache, priority=100)
-    app.connect("env-get-outdated", _outdated)
-    app.connect("env-updated", _remember)
     app.connect("doctree-resolved", _say_how_it_ran)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _use_our_cache(_app: Sphinx, config: Any) -> None:
     config.nb_execution_cache_path = str(notebook_cache.cache_path())
-
-
-def _outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
-    before = getattr(env, "handbook_state", {})
-    return [name for name, state in _state(env).items() if before.get(name) != state]
-
-
-def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
-    env.handbook_state = _state(env)
-
-
-def _state(env: BuildEnvironment) -> dict[str, str]:
-    """What each page depends on besides its source, as text that changes when it does."""
-    cache = notebook_cache.open_cache()
-    state = {}
-    for path in notebook_cache.notebooks():
-        record = notebook_cache.record_of(cache, path)
-        executed = record and (record.hashkey, str(record.created))
-        state[f"notebooks/{path.stem}"] = str((executed, _run_of(path.stem)))
-    checks = json.dumps(_records())
-    for name in env.found_docs:
-        if "{check-ledger}" in (text := _source(env, name)) or "{execution-times}" in text:
-            state[name] = checks
-    return {name: value for name, value in state.items() if name in env.found_docs}
-
-
-def _source(env: BuildEnvironment, name: str) -> str:
-    path = Path(env.doc2path(name))
-    return path.read_text(encoding="utf-8") if path.suffix == ".md" else ""
 
 
 def _records() -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import icons
 import style_sheets
 from PIL import Image
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 BOOK = Path(__file__).resolve().parents[1]
@@ -46,8 +46,10 @@ PATCHES = {
         '["[data-left-to-the-theme]"]',
     )
 }
-# Scripts that only a page with a certain class name needs.
+# Scripts that only a page which holds this needs.
 SCRIPTS_FOR = {
+    "attention-explorer.js": re.compile(r'<div class="attention-explorer">'),
+    "quiz.js": re.compile(r"<strong>[A-Z]\. Right\.</strong>"),
     "togglebutton.js": re.compile(r'class="[^"]*\b(toggle|dropdown)\b'),
     "design-tabs.js": re.compile(r'class="[^"]*\bsd-tab-'),
     # Live code in the page asks third parties for a kernel; the handbook has Colab and Binder.
@@ -76,6 +78,12 @@ TABLE = re.compile(
     r'(?P<box><div class="pst-scrollable-table-container"[^>]*>\s*)?(?P<table><table\b.*?</table>)',
     re.DOTALL,
 )
+# What the theme's dialogs are called.
+DIALOGS = {
+    "pst-primary-sidebar-modal": "The book",
+    "pst-secondary-sidebar-modal": "On this page",
+    "pst-search-dialog": "Search",
+}
 # A name of code in running text, and where a word in it ends.
 NAME = re.compile(r'<span class="pre">[^<]*</span>')
 WORD_END = re.compile(r"(?<=[^\W_])(?:[_/=(]+|\.(?!\d))(?=[^\W_]|&)")
@@ -88,31 +96,9 @@ UNUSED = (
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Take over what pages load."""
-    app.connect("env-get-outdated", _outdated)
-    app.connect("env-updated", _remember)
     app.connect("html-page-context", _choose, priority=900)
     app.connect("build-finished", _finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _made_of() -> str:
-    """A hash of everything in ``book`` that pages are made with, besides their own text."""
-    digest = hashlib.sha256()
-    for folder in ("_extensions", "_static", "_templates", "_vendor"):
-        for path in sorted((BOOK / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(BOOK).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _outdated(_app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
-    """Sphinx looks at the pages' text only; write all anew when what they are made of changed."""
-    same = getattr(env, "pages_made_of", None) == _made_of()
-    return [] if same else sorted(env.found_docs)
-
-
-def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
-    env.pages_made_of = _made_of()
 
 
 def _choose(app: Sphinx, _name: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
@@ -150,8 +136,6 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
         return
     out = Path(app.outdir)
     static = out / "_static"
-    if not (static / THEME_STYLES[-1]).is_file():
-        return  # no page was written and nothing was copied: all is as it was
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(out.rglob("*.html"))}
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
@@ -163,9 +147,7 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     versions = {"book.js": _write(static / "book.js", script)}
     versions["book.css"] = _write(static / "book.css", style)
     for path, text in finished.items():
-        text = with_versions(text, versions)
-        if text != pages[path]:
-            path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_text(with_versions(text, versions), encoding="utf-8", newline="\n")
     fonts = static / "fonts"
     fonts.mkdir(exist_ok=True)
     for font in (VENDOR / "katex" / "fonts").glob("*.woff2"):
@@ -220,9 +202,7 @@ def with_versions(html: str, versions: dict[str, str]) -> str:
 def finish(html: str, path: Path) -> str:
     """Return a built page with its last touches; a page that has them stays as it is.
 
-    Args:
-        html: the page.
-        path: where it stands, to find the images that it shows.
+    Where it stands, in ``path``, are the images that it shows.
 
     Raises:
         icons.MissingIcon: an icon has no drawing.
@@ -249,20 +229,10 @@ def finish(html: str, path: Path) -> str:
 
 def _with_landmarks(html: str) -> str:
     # Every part of a page stands in a landmark, so that a screen reader can go through them.
-    html = re.sub(
-        r'<div id="pst-primary-sidebar" class="',
-        '<div id="pst-primary-sidebar" role="complementary" aria-label="The book" class="',
-        html,
-    )
-    html = re.sub(
-        r'<dialog id="pst-(primary|secondary)-sidebar-modal">',
-        lambda match: f'<dialog id="pst-{match[1]}-sidebar-modal" aria-label="'
-        + ("The book" if match[1] == "primary" else "On this page") + '">',
-        html,
-    )  # fmt: skip
-    html = html.replace(
-        '<dialog id="pst-search-dialog">', '<dialog id="pst-search-dialog" aria-label="Search">'
-    )
+    sidebar, role = '<div id="pst-primary-sidebar"', ' role="complementary" aria-label="The book"'
+    html = html.replace(f'{sidebar} class="', f'{sidebar}{role} class="')
+    for name, label in DIALOGS.items():
+        html = html.replace(f'<dialog id="{name}">', f'<dialog id="{name}" aria-label="{label}">')
     button = re.search(r'\s*<button[^>]*id="pst-back-to-top">.*?</button>', html, re.DOTALL)
     if button and button.start() < html.find("<main"):
         html = html.replace(button[0], "", 1).replace("</main>", button[0].strip() + "\n</main>", 1)
@@ -318,19 +288,12 @@ def _size_of(path: Path) -> tuple[int, int] | None:
 
 
 def _remove_unused(static: Path) -> None:
-    """Remove what the theme brings and no page asks for."""
-    for pattern in UNUSED:
-        for path in sorted(static.rglob(pattern), reverse=True):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for inside in path.iterdir():
-            _remove(inside)
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
+    """Remove what the theme brings and no page asks for: seven parts in eight."""
+    for path in [path for pattern in UNUSED for path in static.rglob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 __all__ = ["finish", "setup", "with_versions"]

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -21,7 +20,6 @@ from pybtex.richtext import HRef, Text
 from pybtex.style.formatting.unsrt import Style as UnsortedStyle
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.environment.adapters.indexentries import IndexEntries
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
@@ -32,8 +30,6 @@ sys.path.insert(0, str(ROOT))
 
 from tools import glossary, papers  # noqa: E402
 
-INDEX = "book/subject-index"
-BIBLIOGRAPHY = "book/bibliography"
 EXERCISE = r"^\d+[.] "  # the number before an exercise's heading
 
 logger = logging.getLogger(__name__)
@@ -45,36 +41,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(index_placeholder)
     app.add_transform(IndexSections)
     app.add_transform(TagChinese)
-    app.connect("env-get-outdated", _outdated)
-    app.connect("env-updated", _remember)
     app.connect("doctree-resolved", _fill_index)
     register_plugin("pybtex.style.formatting", "handbook", HandbookStyle)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
-
-
-# --- what must be read again --------------------------------------------------------
-
-
-def _state() -> dict[str, str]:
-    """What the pages depend on besides their source."""
-    cited = {place: sorted(found) for place, found in papers.places().items()}
-    cited["bib"] = [papers.BIBLIOGRAPHY.read_text(encoding="utf-8")]
-    state = {BIBLIOGRAPHY: json.dumps(cited)}
-    for (chapter, anchor), entries in glossary.index_entries().items():
-        name = f"notebooks/{chapter}"
-        state[name] = state.get(name, "") + json.dumps([anchor, entries])
-    return state
-
-
-def _outdated(_app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
-    before = getattr(env, "reference_pages_state", {})
-    changed = {name for name, state in _state().items() if before.get(name) != state}
-    # The index gathers from all pages, so it is made anew each time.
-    return [name for name in {INDEX, *changed} if name in env.found_docs]
-
-
-def _remember(_app: Sphinx, env: BuildEnvironment) -> None:
-    env.reference_pages_state = _state()
 
 
 # --- glossary -----------------------------------------------------------------------
@@ -106,23 +75,18 @@ class HandbookStyle(UnsortedStyle):
         formatted = super().format_entry(label, entry, bib_data)
         places = papers.cited_in(entry.key)
         if places:
-            links = [HRef(_address(place), _label(place)) for place in places]
-            formatted.text += Text(" Cited in ", Text(", ").join(links), ".")
+            links = dict.fromkeys(_address_and_label(place) for place in places)
+            named = Text(", ").join(HRef(address, label) for address, label in links)
+            formatted.text += Text(" Cited in ", named, ".")
         return formatted
 
 
-def _address(place: str) -> str:
-    """Return the address of a chapter or a helper as seen from the folder ``book``."""
+def _address_and_label(place: str) -> tuple[str, str]:
+    """Return the address, as seen from the folder ``book``, of a chapter or a helper's room."""
     if place.startswith("helpers/"):
-        module = place.removeprefix("helpers/").removesuffix(".py").removesuffix("/__init__")
-        return f"api/{module.replace('/', '.')}.html"
-    return f"../notebooks/{place}.html"
-
-
-def _label(place: str) -> str:
-    if place.startswith("helpers/"):
-        return place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return f"chapter {place[:2]}"
+        room = place.split("/")[1].removesuffix(".py")
+        return f"api/{room}.html", f"helpers.{room}"
+    return f"../notebooks/{place}.html", f"chapter {place[:2]}"
 
 
 # --- index --------------------------------------------------------------------------
@@ -219,8 +183,7 @@ def _place(app: Sphinx, uri: str) -> str:
             if target == anchor:
                 return f"{number} {re.sub(EXERCISE, '', heading)}"
         return f"{number} {app.env.titles[docname].astext()}"
-    title = app.env.titles[docname].astext()
-    return title
+    return app.env.titles[docname].astext()
 
 
 __all__ = ["HandbookStyle", "IndexSections", "SubjectIndex", "TagChinese", "setup"]
