@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,7 +72,7 @@ class AttentionExplorer:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The content of the page, with weights as :func:`read_weights` reads them."""
+        """The content of the page; weights are base64 of one byte each, their hundredths."""
         return json.loads(self._data)
 
     def _as_json(self) -> str:
@@ -109,29 +108,8 @@ class AttentionExplorer:
         )
 
 
-def read_weights(written: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the weights that a page holds as ``written``, rounded to hundredths.
-
-    Args:
-        written: base64 of one byte for each weight, which holds its hundredths (0 to 100).
-        shape: ``(layers, heads, tokens, tokens)``.
-
-    Raises:
-        TypeError: ``written`` is no text, or ``shape`` no sequence of whole numbers.
-        ValueError: ``written`` is no base64, or holds another number of weights.
-    """
-    if not isinstance(written, str):
-        raise TypeError(f"written must be a string, got {type(written).__name__}")
-    if not isinstance(shape, (tuple, list)) or not all(type(size) is int for size in shape):
-        raise TypeError(f"shape must be a tuple of whole numbers, got {shape!r}")
-    hundredths = np.frombuffer(base64.b64decode(written, validate=True), dtype=np.uint8)
-    if hundredths.size != math.prod(shape) or min(shape, default=1) < 0:
-        raise ValueError(f"{hundredths.size} weights were written, not those of shape {shape}")
-    return hundredths.reshape(shape) / 100
-
-
 def _written(weights: np.ndarray) -> str:
-    """Write weights as :func:`read_weights` reads them; half a hundredth is rounded up."""
+    """Write one byte for each weight, its hundredths, as base64; a half is rounded up."""
     hundredths = np.floor(weights.astype(np.float64) * 100 + 0.5).astype(np.uint8)
     return base64.b64encode(hundredths.tobytes()).decode("ascii")
 
