@@ -26,7 +26,7 @@ BESIDE := -n $(or $(JOBS),2) --dist
 UNIT := -m "not built and not rehearsal and not colab" $(BESIDE) worksteal
 # A rehearsal runs chapters side by side itself, and says which (-s).
 REHEARSAL := -m rehearsal -s
-# A file of browser tests opens one browser, so a file is not divided.
+# Each of the processes opens a browser of its own.
 BUILT := -m built $(BESIDE) worksteal
 PHASES := $(RUN) -m tools.phases
 
@@ -97,7 +97,7 @@ serve: setup ## build the book and serve it on localhost
 
 reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
 	@$(RUN) -m tools.lighthouse
-	@$(PYTEST) $(BESIDE) loadfile tests/test_pages*.py tests/test_reports.py
+	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py tests/test_reports.py
 
 screenshots: book ## photograph four pages, light and dark, desktop and phone
 	@$(RUN) -m tools.screenshots

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tools.cache import ANSI, BUILD, ROOT, alone
+from helpers import sealed
+from tools.cache import ANSI, BUILD, CHECKS, ROOT, alone
 
 HTML = BUILD / "html"
 LOG = BUILD / "book.log"
+BUILT_FROM = BUILD / "book.sha256"  # of what the book was last built from
+SOURCES = ("book", "helpers", "notebooks", "tools")
+FILES = ("_config.yml", "_toc.yml", "pyproject.toml", "requirements.lock")
+
+
+def state() -> str:
+    """Return a hash of everything that the book is built from."""
+    files = [ROOT / name for name in FILES] + sorted(CHECKS.glob("*.json"))
+    for folder in SOURCES:
+        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        # The build itself writes book/api.
+        if "__pycache__" not in path.parts and not path.is_relative_to(ROOT / "book" / "api"):
+            digest.update(f"{path}\0{sealed.sha256(path)}\0".encode())
+    return digest.hexdigest()
 
 
 def build() -> int:
-    """Run Jupyter Book and return 0 if it built every page without a warning."""
+    """Run Jupyter Book and return 0 if it built every page without a warning.
+
+    A book that was built from the very same files is kept. Otherwise every page is made anew:
+    links in code are known only while the whole book is read.
+    """
+    now = state()
+    if HTML.is_dir() and BUILT_FROM.is_file() and BUILT_FROM.read_text() == now:
+        print(f"The book: {HTML / 'index.html'} (nothing changed since it was built)")
+        return 0
+    BUILT_FROM.unlink(missing_ok=True)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)]
     command += ["-n", "-W", "--keep-going", "--path-output", str(ROOT)]
     begin = time.perf_counter()
@@ -30,6 +57,7 @@ def build() -> int:
         print("\n".join(worth or text.splitlines()[-40:]), file=sys.stderr)
         print(f"The book was not built; the whole log is {LOG}", file=sys.stderr)
         return 1
+    sealed.write(BUILT_FROM, now)
     pages = len(list(HTML.rglob("*.html")))
     seconds = time.perf_counter() - begin
     print(f"The book: {HTML / 'index.html'} ({pages} pages, built in {seconds:.0f} s)")
