@@ -27,6 +27,7 @@ from helpers.transformer import (
 )
 
 property_test = settings(deadline=None, derandomize=True, max_examples=100)
+writing_test = settings(property_test, max_examples=40)  # each case runs a model dozens of times
 seeds = st.integers(0, 2**31)
 norms = st.sampled_from(["post", "pre"])
 
@@ -397,7 +398,7 @@ def test_beam_search_with_all_beams_finds_the_best_answer(seed, penalty, longest
     assert scores[answer] == pytest.approx(max(scores.values()), abs=1e-4)
 
 
-@property_test
+@writing_test
 @given(config=configs(target_vocab_size=6), n=st.integers(1, 5), rows=st.integers(1, 4), seed=seeds)
 def test_greedy_search_takes_the_best_id_at_each_step(config, n, rows, seed):
     model = make(Transformer, config, seed)
@@ -415,7 +416,7 @@ def test_greedy_search_takes_the_best_id_at_each_step(config, n, rows, seed):
         assert not any(ids[len(so_far) - 1 :])
 
 
-@property_test
+@writing_test
 @given(config=configs(target_vocab_size=7), beams=st.integers(1, 5), seed=seeds)
 def test_rows_of_a_batch_do_not_meet(config, beams, seed):
     """What is written for a source does not depend on the others, nor on padding."""
