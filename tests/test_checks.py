@@ -52,15 +52,10 @@ BF16 = torch.tensor([0.1], dtype=torch.bfloat16)
 @pytest.mark.parametrize(
     ("ours", "theirs", "atol", "rtol", "expected"),
     [
-        (1.0, 1.25, 0.25, 0.0, True),
-        (1.0, 1.2500001, 0.25, 0.0, False),
-        ([1, 2], np.array([1.0, 2.0]), 0.0, 0.0, True),
+        ([1, 2], np.array([1.0, 2.25]), 0.25, 0.0, True),
         (torch.ones(2, requires_grad=True), torch.ones(2), 0.0, 0.0, True),
-        (BF16, torch.tensor([0.1]), 1e-3, 0.0, True),
         (BF16, torch.tensor([0.1]), 1e-6, 0.0, False),
         (2**53 + 1, 2**53, 0.5, 0.0, False),  # the same number as floats
-        ([math.nan, math.inf], [math.nan, math.inf], 0.0, 0.0, True),
-        (math.nan, 1.0, 1e9, 1e9, False),
         (1.0, math.inf, 1e9, 1e9, False),
         (np.ones((2, 1)), np.ones((1, 2)), 1.0, 0.0, False),  # NumPy would broadcast them
         ([True, False], [True, True], 0.5, 0.0, False),
@@ -92,15 +87,11 @@ def test_close_agrees_with_numpy(data):
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        (3, 3, True),
-        (3, 4, False),
         ("yes", "no", False),
         (["a", "b"], ["a", "b"], True),
         (["a"], ["a", "b"], False),
-        ({"a": 1}, {"a": 1}, True),
         (torch.arange(6), np.arange(6), True),
         (torch.arange(6), torch.arange(6).reshape(2, 3), False),
-        (torch.tensor([1, 2]), torch.tensor([1, 3]), False),
         (torch.tensor(2.5, dtype=torch.bfloat16), 2.5, True),
         (np.float64(0.5), 0.5, True),
         (np.ones(3), 1.0, False),  # one number is not three
@@ -137,7 +128,6 @@ def test_bounds(value, least, most):
         (check_close, ([0.0, 0.5], [0.0, 0.0]), {"atol": 0.1, "rtol": 0.25, "unit": " nats"},
          "difference is 0.5 nats at index (1,), allowed 0.1 + 0.25 of the value nats"),
         (check_close, (np.ones((2, 1)), np.ones(2)), {"atol": 1.0}, "differ, (2, 1) and (2,)."),
-        (check_equal, ("good", "bad"), {}, "good came, bad was expected (chapter 01-test)."),
         (check_equal, (np.arange(2), np.ones(2)), {}, "[0, 1] came, [1.0, 1.0] was expected"),
         (check_equal, ("a" * 5_000, "b"), {}, "aaa… came, b was expected"),
         (check_at_least, (0.5, 0.88), {"unit": " s"}, "0.5 s came, at least 0.88 s was expected"),
@@ -161,42 +151,35 @@ def test_a_record_says_everything(folder, capsys):
     (check,) = content["checks"]
     assert check.pop("seconds") >= 0
     assert check == {
-        "name": "test accuracy",
-        "kind": "at least",
-        "value": 0.9,
-        "bound": 0.88,
-        "drift": 0.02,
-        "shown": "0.9 of all, at least 0.88 of all",
-        "needs": None,
-        "held": True,
-    }
+        "name": "test accuracy", "kind": "at least", "value": 0.9, "bound": 0.88, "drift": 0.02,
+        "shown": "0.9 of all, at least 0.88 of all", "needs": None, "held": True,
+    }  # fmt: skip
     assert capsys.readouterr().out == "✓ test accuracy: 0.9 of all, at least 0.88 of all\n"
     assert [path.name for path in folder.iterdir()] == ["01-test.json"]
 
 
-def test_each_kind_of_check_is_recorded_whatever_its_values(folder):
-    check_close("close", [1.0, 2.0, 3.5], [1.0, 2.25, 3.5], atol=np.float32(0.5))
-    check_equal("array", np.arange(3), np.arange(3))
-    check_equal("numpy", np.int64(3), 3)
-    check_equal("list", [1, 2], [1, 2])
-    check_at_most("loss", torch.tensor(0.5), np.float32(1.0), varies="timing")
-    found = recorded(folder)["checks"]
-    assert [(one["kind"], one["value"], one["bound"], one["drift"]) for one in found] == [
-        ("close", 0.25, 0.5, None),
-        ("equal", "3 elements", "3 elements", 0.0),
-        ("equal", 3, 3, 0.0),
-        ("equal", "[1, 2]", "[1, 2]", 0.0),
-        ("at most", 0.5, 1.0, None),
-    ]
-    assert found[-1]["varies"] == "timing"
+@pytest.mark.parametrize(
+    ("call", "values", "keywords", "expected"),
+    [
+        (check_close, ([1.0, 3.5], [1.25, 3.5]), {"atol": np.float32(0.5)}, (0.25, 0.5, None)),
+        (check_equal, (np.arange(3), np.arange(3)), {}, ("3 elements", "3 elements", 0.0)),
+        (check_equal, (np.int64(3), 3), {}, (3, 3, 0.0)),
+        (check_equal, ([1, 2], [1, 2]), {}, ("[1, 2]", "[1, 2]", 0.0)),
+        (check_at_most, (torch.tensor(0.5), np.float32(1)), {"varies": "time"}, (0.5, 1.0, None)),
+    ],
+)
+def test_a_check_is_recorded_whatever_its_values(folder, call, values, keywords, expected):
+    call("name", *values, **keywords)
+    (found,) = recorded(folder)["checks"]
+    assert (found["value"], found["bound"], found["drift"]) == expected
+    assert found.get("varies") == keywords.get("varies")
 
 
 def test_a_chapter_or_a_cell_that_is_run_again_replaces_its_records(folder):
-    check_at_most("loss", 0.5, 1.0)
-    check_equal("other", 1, 1)
-    check_at_most("loss", 0.25, 1.0)
+    for name, value in (("loss", 0.5), ("other", 0.75), ("loss", 0.25)):
+        check_at_most(name, value, 1.0)
     found = [(check["name"], check["value"]) for check in recorded(folder)["checks"]]
-    assert found == [("other", 1), ("loss", 0.25)]
+    assert found == [("other", 0.75), ("loss", 0.25)]
     checks.begin("02-other")
     assert recorded(folder, "02-other")["checks"] == []
     assert len(recorded(folder)["checks"]) == 2
@@ -210,15 +193,6 @@ def test_a_check_without_a_chapter_holds_and_writes_nothing(folder):
     check_equal("fine", 1, 1)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"01-test.json": before}
     assert "not begun" in message_of(check_equal, "wrong", 1, 2)
-
-
-def test_a_disk_that_cannot_be_written_does_not_stop_the_reader(folder, monkeypatch, capsys):
-    monkeypatch.setenv(checks.VARIABLE, str(folder / "01-test.json"))  # a file, not a folder
-    check_equal("fine", 1, 1)
-    said = capsys.readouterr().out
-    assert f"({checks.NOT_RECORDED} {folder / '01-test.json'}: " in said
-    assert "✓ fine: both are 1\n" in said
-    message_of(check_equal, "wrong", 1, 2)
 
 
 def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
@@ -244,10 +218,8 @@ every_call = pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize(
     ("call", "values", "keywords", "error", "said"),
     [
-        (check_close, (1, 1), {"atol": -1e-9}, ValueError, "zero or more"),
         (check_close, (1, 1), {"atol": math.nan}, ValueError, "zero or more"),
         (check_close, (1, 1), {"atol": 0.1, "rtol": math.inf}, ValueError, "zero or more"),
-        (check_close, ("1", 1), {"atol": 0.1}, TypeError, "expected real numbers"),
         (check_close, (1j, 1), {"atol": 0.1}, TypeError, "expected real numbers"),
         (check_at_least, (1, math.nan), {}, ValueError, "must be a number, got NaN"),
         (check_at_most, (1, 2), {"drift": -0.1}, ValueError, "zero or more"),

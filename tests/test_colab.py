@@ -79,17 +79,12 @@ def run_cell(shell: Shell) -> None:
     exec(compile(source, "set-up", "exec"), {"get_ipython": lambda: shell})
 
 
-def test_elsewhere_the_cell_does_nothing(capsys):
-    shell = Shell("ipykernel.zmqshell.ZMQInteractiveShell")
-    run_cell(shell)
-    assert shell.magics == []
-    assert capsys.readouterr() == ("", "")
-
-
-def test_in_colab_it_installs_the_package_in_six_lines(capsys):
-    shell = Shell("google.colab._shell.Shell")
-    run_cell(shell)
-    assert shell.magics == [INSTALL.strip()]
+def test_the_cell_installs_the_package_in_colab_and_does_nothing_elsewhere(capsys):
+    elsewhere, colab = Shell("ipykernel.zmqshell.ZMQInteractiveShell"), Shell("google.colab._shell")
+    run_cell(elsewhere)
+    assert (elsewhere.magics, capsys.readouterr()) == ([], ("", ""))
+    run_cell(colab)
+    assert colab.magics == [INSTALL.strip()]
     assert capsys.readouterr().out == f"The handbook is installed, version {helpers.__version__}\n"
     assert len(CELL.splitlines()) <= 6
     assert max(map(len, CELL.splitlines())) <= 76
@@ -98,7 +93,7 @@ def test_in_colab_it_installs_the_package_in_six_lines(capsys):
 def test_a_pip_that_installed_nothing_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "helpers", None)
     with pytest.raises(ModuleNotFoundError):
-        run_cell(Shell("google.colab._shell.Shell"))
+        run_cell(Shell("google.colab._shell"))
 
 
 # --- an environment like Colab's ------------------------------------------------------

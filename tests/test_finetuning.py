@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -17,9 +15,7 @@ from datasets import Dataset, DatasetDict, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from scipy.optimize import brentq
 from scipy.sparse import csr_matrix
-from scipy.special import expit
 from sklearn.metrics import accuracy_score
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -31,7 +27,7 @@ from transformers import (
 )
 
 from helpers import assets, finetuning, profiles, sealed
-from helpers.finetuning import Recipe, checkpoints, classifier, command, texts
+from helpers.finetuning import Recipe, checkpoints, command, texts
 
 
 def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
@@ -49,45 +45,37 @@ def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
     films=st.integers(60, 150),
     each=st.integers(1, finetuning.FILM_GAP),
     stretches=st.integers(1, 4),
+    kind=st.sampled_from(["int64", "float64"]),  # floats: once a column with gaps
 )
-def test_no_film_is_on_two_sides(films: int, each: int, stretches: int) -> None:
-    reviews = imdb_like(films, each)
+def test_no_film_is_on_two_sides(films: int, each: int, stretches: int, kind: str) -> None:
+    """And both labels are in equal parts in splits of the sizes asked for."""
+    reviews = imdb_like(films, each).cast_column("label", Value(kind))
     film = np.arange(2 * films * each) // each
     try:
         splits = finetuning.split_by_film(reviews, test=120, validation=60, stretches=stretches)
     except ValueError:
         assert films * each // stretches < 120 // 2 + 60 // 2 + 3 * finetuning.FILM_GAP + 1
         return
-    seen = [set(film[splits[name]["position"]]) for name in ("train", "validation", "test")]
-    shared = (seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2])
-    assert shared == set()
-
-
-@pytest.mark.parametrize("kind", ["int64", "float64"])  # floats: once a column with gaps
-def test_split_sizes_and_balance(kind: str) -> None:
-    reviews = imdb_like()["train"].cast_column("label", Value(kind))
-    sizes = {"test": 240, "validation": 120, "stretches": 3}
-    splits = finetuning.split_by_film(DatasetDict(train=reviews), **sizes)
-    held_out = 360 + 2 * 3 * 3 * finetuning.FILM_GAP  # with a gap before, between and after
-    expected = {"train": 4_800 - held_out, "validation": 120, "test": 240}
+    for one, other in combinations(splits.values(), 2):
+        assert not set(film[one["position"]]) & set(film[other["position"]])
+    gaps = 2 * stretches * 3 * finetuning.FILM_GAP  # before, between and after
+    held = {"validation": 60 - 60 % (2 * stretches), "test": 120}
+    expected = held | {"train": len(film) - sum(held.values()) - gaps}
     assert {name: len(part) for name, part in splits.items()} == expected
     assert all(np.mean(part["label"]) == 0.5 for part in splits.values())
-
-
-def test_shuffled_reviews_are_refused() -> None:
-    shuffled = DatasetDict(train=imdb_like()["train"].shuffle(seed=0))
-    with pytest.raises(ValueError, match="IMDB's own order"):
-        finetuning.split_by_film(shuffled)
 
 
 @pytest.mark.parametrize(
     ("films", "each", "stretches", "held"),
     [(10, 5, 6, 600), (120, 20, 10_000, 0), (120, 20, 10**30, 0), (10, 30, 1, 480)],
 )
-def test_too_few_reviews_are_refused(films, each, stretches, held) -> None:
+def test_too_few_and_shuffled_reviews_are_refused(films, each, stretches, held) -> None:
     reviews = imdb_like(films, each)
     with pytest.raises(ValueError, match=r"fewer held-out reviews or fewer stretches"):
         finetuning.split_by_film(reviews, test=held, validation=0, stretches=stretches)
+    shuffled = DatasetDict(train=reviews["train"].shuffle(seed=0))
+    with pytest.raises(ValueError, match="IMDB's own order"):
+        finetuning.split_by_film(shuffled)
 
 
 def test_a_rare_name_is_capitalized_and_occurs_in_few_reviews() -> None:
@@ -161,12 +149,6 @@ def test_head_and_tail_keeps_both_ends(ids: list[int], length: int, data: st.Dat
         assert kept == ids
 
 
-@pytest.mark.parametrize("head", [-1, 11])
-def test_head_outside_the_length_is_refused(head: int) -> None:
-    with pytest.raises(ValueError, match="head must lie between"):
-        finetuning.head_and_tail([1], 10, head)
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     return AutoTokenizer.from_pretrained(assets.model("encoder"))
@@ -196,12 +178,8 @@ def test_markers_stay_on_their_side() -> None:
     ours = finetuning.tokenize(reviews, other, max_length=16, head_share=0.25)
     assert ours["input_ids"][0] == other("a fine film")["input_ids"]
     assert len(ours["input_ids"][0]) == 4
-
-
-def test_a_length_without_room_is_refused(tokenizer) -> None:
-    reviews = Dataset.from_dict({"text": ["fine"], "label": [1]})
-    with pytest.raises(ValueError, match="max_length must exceed the 2 markers"):
-        finetuning.tokenize(reviews, tokenizer, max_length=2, head_share=0.25)
+    with pytest.raises(ValueError, match="max_length must exceed the 1 markers"):
+        finetuning.tokenize(reviews, other, max_length=1, head_share=0.25)
 
 
 def test_rows_of_an_older_helper_do_not_come_back(tokenizer, tmp_path, monkeypatch) -> None:
@@ -239,57 +217,22 @@ def test_freezing_is_what_the_name_says() -> None:
     ]
     assert layers == [False, False, True, True]
     finetuning.choose_trainable(model, "head")
-    names = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    assert names == {
-        "bert.pooler.dense.weight",
-        "bert.pooler.dense.bias",
-        "classifier.weight",
-        "classifier.bias",
-    }
+    left = {name.rsplit(".", 1)[0] for name, w in model.named_parameters() if w.requires_grad}
+    assert left == {"bert.pooler.dense", "classifier"}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"max_length": 2}, "max_length must be at least 3, got 2"),
-        ({"read_length": 0}, "read_length"),
-        ({"head_share": 1.5}, "head_share must be between 0 and 1"),
-        ({"learning_rate": 0.0}, "learning_rate"),
-        ({"epochs": float("nan")}, "epochs"),
-        ({"weight_decay": float("inf")}, "weight_decay"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"warmup": 1.0}, "warmup"),
-        ({"dropout": -0.1}, "dropout"),
-        ({"seed": 2**32}, "seed"),
-        ({"max_length": 12.5}, "max_length"),
-        ({"trainable": "some"}, "trainable"),
-    ],
-)
-def test_a_recipe_that_is_inconsistent_is_refused(wrong: dict, named: str) -> None:
-    with pytest.raises((ValueError, TypeCheckError), match=named):
-        Recipe(**wrong)
+    ("field", "wrong"),
+    [("max_length", 2), ("max_length", 12.5), ("read_length", 0), ("head_share", 1.5),
+     ("trainable", "some"), ("learning_rate", 0.0), ("epochs", float("nan")), ("warmup", 1.0),
+     ("weight_decay", float("inf")), ("batch_size", 0), ("dropout", -0.1), ("seed", 2**32)],
+)  # fmt: skip
+def test_a_recipe_that_is_inconsistent_is_refused(field: str, wrong: object) -> None:
+    with pytest.raises((ValueError, TypeCheckError), match=field):
+        Recipe(**{field: wrong})
 
 
 # --- training and prediction --------------------------------------------------------
-
-
-@pytest.mark.parametrize(("told", "on_cpu"), [(None, False), ("false", False), ("true", True)])
-def test_accelerate_decides_whether_a_gpu_is_used(monkeypatch, tmp_path, told, on_cpu) -> None:
-    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
-    if told is not None:
-        monkeypatch.setenv("ACCELERATE_USE_CPU", told)
-    asked = {}
-    monkeypatch.setattr(classifier, "TrainingArguments", lambda **given: asked.update(given))
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    finetuning.training_arguments(Recipe(), tmp_path)
-    assert (asked["use_cpu"], asked["dataloader_pin_memory"]) == (on_cpu, not on_cpu)
-
-
-@pytest.mark.parametrize(("limit", "steps"), [("", -1), ("3", 3)])
-def test_a_rehearsal_limits_the_trainer_s_steps(monkeypatch, tmp_path, limit, steps) -> None:
-    monkeypatch.setenv("HANDBOOK_PROFILE", "full")
-    monkeypatch.setenv("HANDBOOK_REHEARSAL", limit)
-    assert finetuning.training_arguments(Recipe(), tmp_path, bf16=False).max_steps == steps
 
 
 def test_accuracy_equals_scikit_learn() -> None:
@@ -331,19 +274,15 @@ class WrongClock(TrainerCallback):
             os.utime(saved, (4e9 - 86_400 * state.global_step,) * 2)
 
 
-def train_with_checkpoints(output: Path, best: int, recipe: Recipe | None = None) -> None:
-    """Train five steps; the accuracy is highest after ``best``.
-
-    There is a checkpoint after each step, or as often as the recipe says.
-    """
+def train_with_checkpoints(output: Path, best: int, evaluations: int, epochs: float = 1) -> None:
+    """Train five steps; the accuracy is highest at the evaluation ``best``."""
     rows = {"input_ids": [[2, 5, 3]] * 8, "attention_mask": [[1, 1, 1]] * 8}
-    rows |= {"labels": [0, 1] * 4, "length": [3] * 8}
-    part = Dataset.from_dict(rows)
-    accuracies = iter([0.9 if step == best else 0.5 for step in range(1, 6)])
-    each = {} if recipe else {"eval_steps": 1, "save_steps": 1}
+    part = Dataset.from_dict(rows | {"labels": [0, 1] * 4, "length": [3] * 8})
+    accuracies = iter([0.9 if number == best else 0.5 for number in range(1, 6)])
     arguments = finetuning.training_arguments(
-        recipe or Recipe(batch_size=2), output, max_steps=5, bf16=False, disable_tqdm=True, **each
-    )
+        Recipe(batch_size=2, evaluations=evaluations, epochs=epochs),
+        output, max_steps=5, bf16=False, disable_tqdm=True,
+    )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments, part, part)
     trainer.compute_metrics = lambda _: {"accuracy": next(accuracies)}
@@ -351,11 +290,22 @@ def train_with_checkpoints(output: Path, best: int, recipe: Recipe | None = None
     trainer.train()
 
 
-@pytest.mark.parametrize(("best", "kept"), [(5, [4, 5]), (4, [4, 5]), (2, [2, 5])])
-def test_old_checkpoints_are_told_by_their_steps_not_by_their_dates(tmp_path, best, kept) -> None:
+@pytest.mark.parametrize(
+    ("evaluations", "epochs", "best", "kept"),
+    [
+        (5, 1.0, 5, [4, 5]),
+        (5, 1.0, 2, [2, 5]),
+        (2, 1.0, 1, [3, 5]),
+        (1, 1.0, 1, [5]),
+        (1, 0.5, 1, [5]),
+    ],
+)
+def test_checkpoints_are_as_many_as_asked_and_deleted_by_steps_not_by_dates(
+    tmp_path, evaluations, epochs, best, kept
+) -> None:
     """One with more steps than this training has is not older, and is left alone."""
     (tmp_path / "checkpoint-9").mkdir()
-    train_with_checkpoints(tmp_path, best)
+    train_with_checkpoints(tmp_path, best, evaluations, epochs)
     (tmp_path / "checkpoint-9").rmdir()
     left = [path.name for path in sorted(tmp_path.glob("checkpoint-*"))]
     assert left == [f"checkpoint-{step}" for step in kept]
@@ -363,32 +313,18 @@ def test_old_checkpoints_are_told_by_their_steps_not_by_their_dates(tmp_path, be
     assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
 
 
-@pytest.mark.parametrize(
-    ("evaluations", "epochs", "steps"), [(1, 1.0, [5]), (2, 1.0, [3, 5]), (1, 0.5, [5])]
-)
-def test_validation_is_read_as_often_as_the_recipe_says(
-    tmp_path, evaluations, epochs, steps
-) -> None:
-    recipe = Recipe(batch_size=2, evaluations=evaluations, epochs=epochs)
-    train_with_checkpoints(tmp_path, 1, recipe)
-    assert [f"checkpoint-{step}" for step in steps] == sorted(os.listdir(tmp_path))
-
-
 def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
     """Also not once the reader has deleted the newer ones, say because a byte in them changed."""
-    deleted = []
 
     def interrupted(folder: Path, **_: object) -> None:
-        deleted.append(folder)
         (folder / "model.safetensors").unlink()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoints.shutil, "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train_with_checkpoints(tmp_path, best=5)
+        train_with_checkpoints(tmp_path, best=1, evaluations=5)
     monkeypatch.undo()
-    # The first is the best so far, and the third the newest.
-    assert [folder.name for folder in deleted] == ["checkpoint-2"]
+    # The first is the best so far, the second half deleted, and the third the newest.
     assert (tmp_path / "checkpoint-2" / "optimizer.pt").is_file()
     assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
     shutil.rmtree(tmp_path / "checkpoint-3")
@@ -414,17 +350,6 @@ def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> Non
         finetuning.run(Recipe(), **same, resume=True)
 
 
-def test_the_bias_for_two_labels_is_the_root_of_the_slope() -> None:
-    """An independent way to the same number: average probability = share, solved by bisection."""
-    generator = np.random.default_rng(3)
-    logits = generator.normal(size=(400, 2)) * 2
-    labels = (logits[:, 1] - logits[:, 0] + 1.3 + generator.logistic(size=400) > 0).astype(int)
-    root = brentq(lambda b: expit(logits[:, 1] - logits[:, 0] + b).mean() - labels.mean(), -9, 9)
-    bias = finetuning.fit_bias(logits, labels)
-    assert bias[1] - bias[0] == pytest.approx(root, abs=1e-3)
-    assert bias.sum() == pytest.approx(0, abs=1e-9)
-
-
 def test_a_bias_that_was_taken_away_is_found_again() -> None:
     generator = np.random.default_rng(4)
     logits = generator.normal(size=(20_000, 3))
@@ -436,8 +361,6 @@ def test_a_bias_that_was_taken_away_is_found_again() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "said"),
     [
-        (np.zeros((3, 2)), [0, 1], "reviews"),
-        (np.zeros(3), [0, 1, 0], "logits"),
         (np.full((2, 2), np.nan), [0, 1], "finite"),
         (np.zeros((2, 2)), [1, 1], "at least one review of each"),
         (np.zeros((3, 2)), [0, 1, 2], "at least one review of each"),
@@ -445,25 +368,22 @@ def test_a_bias_that_was_taken_away_is_found_again() -> None:
     ],
 )
 def test_a_bias_that_cannot_be_fitted_is_refused(logits, labels, said) -> None:
-    with pytest.raises((ValueError, TypeCheckError), match=said):
+    with pytest.raises(ValueError, match=said):
         finetuning.fit_bias(logits, np.array(labels))
 
 
-def test_a_bias_added_to_the_model_is_added_to_its_logits() -> None:
+def test_a_bias_is_added_to_the_logits_and_one_that_the_model_cannot_hold_changes_nothing() -> None:
     model, ids = tiny_classifier().eval(), torch.tensor([[2, 5, 7, 3]])
     with torch.no_grad():
         before = model(ids).logits
+        for wrong in ([1.0], [np.nan, 0.0], [0.0, np.inf], [1e300, 0.0]):
+            with pytest.raises(
+                ValueError, match=r"finite in torch\.float32|2 numbers, one for each"
+            ):
+                finetuning.add_to_bias(model, wrong)
+            assert torch.equal(model(ids).logits, before)
         finetuning.add_to_bias(model, [-0.25, 0.25])
         torch.testing.assert_close(model(ids).logits, before + torch.tensor([-0.25, 0.25]))
-
-
-@pytest.mark.parametrize("bias", [[1.0], [np.nan, 0.0], [0.0, np.inf], [1e300, 0.0]])
-def test_a_bias_that_the_model_cannot_hold_changes_nothing(bias) -> None:
-    model = tiny_classifier()
-    before = model.classifier.bias.clone()
-    with pytest.raises(ValueError, match=r"finite in torch\.float32|2 numbers, one for each label"):
-        finetuning.add_to_bias(model, bias)
-    assert torch.equal(model.classifier.bias, before)
 
 
 def test_an_interrupted_save_leaves_nothing_that_can_be_loaded(monkeypatch, tmp_path) -> None:
@@ -475,6 +395,7 @@ def test_an_interrupted_save_leaves_nothing_that_can_be_loaded(monkeypatch, tmp_
     finetuning.save_classifier(trainer, folder)
     whole = sorted(os.listdir(folder))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {*whole}
+    assert not [name for name in whole if name.endswith(".bin")]  # a pickle
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -485,30 +406,15 @@ def test_an_interrupted_save_leaves_nothing_that_can_be_loaded(monkeypatch, tmp_
     assert sorted(os.listdir(folder)) == whole
 
 
-def test_the_command_trains_saves_and_reports(tmp_path) -> None:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "helpers.finetuning"]
-    command += ["--train-reviews", "64", "--max-length", "16", "--read-length", "16"]
-    command += ["--max-steps", "2", "--trainable", "head", "--output", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert run.returncode == 0, run.stderr[-2000:]
-    measured = json.loads((tmp_path / "metrics.json").read_text())
-    assert measured["test_reviews"] == 3000
-    assert 0.3 < measured["test_accuracy"] < 1
-    assert (tmp_path / "model.safetensors").exists()
-    assert not list(tmp_path.glob("*.bin"))
-
-
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         ("--max-length 2", 2, "max_length must be at least 3, got 2"),
-        ("--epochs nan", 2, "epochs must be finite"),
         ("--trainable some", 2, "invalid choice: 'some'"),
         ("--train-reviews 3", 1, "error: --train-reviews must be at least one batch, got 3"),
         ("--max-steps 0", 1, "error: --max-steps must be at least 1, got 0"),
         ("--model none", 1, "error: .*'?none'?.*encoder"),
         ("--read-length 600", 1, "at most 512 tokens, but .* read_length 600"),
-        ("--max-length 600", 1, "at most 512 tokens, but max_length is 600"),
     ],
 )
 def test_the_command_names_what_is_wrong(
@@ -521,10 +427,3 @@ def test_the_command_names_what_is_wrong(
         ended = end.code
     assert ended == status
     assert re.search(said, capsys.readouterr().err)
-
-
-def test_the_command_explains_itself_without_a_warning() -> None:
-    words = [sys.executable, "-m", "helpers.finetuning", "--help"]
-    run = subprocess.run(words, capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "accelerate launch -m helpers.finetuning" in run.stdout

@@ -10,7 +10,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from helpers import profiles
+from helpers import finetuning, profiles
+from helpers.finetuning import classifier
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,18 @@ def test_full_is_chosen_only_with_a_gpu_to_use_and_the_hub_which_is_asked_once(
             monkeypatch.setenv(name, value)
     assert [profiles.current() for _ in range(3)] == [expected] * 3
     assert len(asked) <= 1
+
+
+@pytest.mark.parametrize(("use_cpu", "limit", "steps"), [(True, "3", 3), (False, "", -1)])
+def test_the_trainer_is_told_what_the_profile_says(monkeypatch, use_cpu, limit, steps):
+    machine(monkeypatch, gpu=True, hub=True)
+    monkeypatch.setenv(profiles.VARIABLE, "full")
+    monkeypatch.setenv(profiles.REHEARSAL, limit)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", str(use_cpu))
+    monkeypatch.setattr(classifier, "TrainingArguments", dict)
+    told = finetuning.training_arguments(finetuning.Recipe(), "runs", bf16=False)
+    assert (told["use_cpu"], told["dataloader_pin_memory"]) == (use_cpu, not use_cpu)
+    assert told["max_steps"] == steps
 
 
 @pytest.mark.parametrize(

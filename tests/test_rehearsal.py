@@ -20,7 +20,6 @@ from unittest import mock
 import nbformat
 import pytest
 from hub import Hub
-from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import assets
 from tools import execute
@@ -131,30 +130,6 @@ def test_told_to_use_the_cpu_a_chapter_gives_the_same(rehearsal, on_cpu, name):
     assert len(figures) >= 3
 
 
-CELLS = (
-    """
-from helpers import checks
-from helpers.checks import check_close, check_equal
-checks.begin("99-marks")
-check_equal("not held", 1, 2, needs="data")
-""",
-    'check_close("unmarked", 1.0, 2.0, atol=0.1)',
-)
-
-
-def test_a_marked_check_is_shown_and_recorded_and_an_unmarked_one_stops(tmp_path):
-    path = tmp_path / "99-marks.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in CELLS]), path)
-    run = rehearse([path], tmp_path)
-    executed = nbformat.read(tmp_path / "run" / path.name, nbformat.NO_CONVERT)
-    said = "✗ not held: 1 came, 2 was expected; a rehearsal is without the real data"
-    assert said in executed.cells[0].outputs[0].text
-    (relaxed,) = run.records["99-marks"]["checks"]
-    assert (relaxed["held"], relaxed["needs"], relaxed["value"]) == (False, "data", 1)
-    problem = "cell 2 raised CheckFailed: unmarked: the largest difference is 1"
-    assert problem in run.problems["99-marks"]
-
-
 # On CPUs, `accelerate launch` starts several processes only through MPI; torch starts them itself.
 LAUNCHERS = {
     1: ["accelerate.commands.launch", "--cpu", "--num_processes=1", "--num_machines=1",
@@ -181,6 +156,7 @@ def test_the_recipe_runs_in_full_on_one_process_and_on_two(tmp_path, processes):
     measured = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     assert (measured["profile"], measured["processes"]) == ("full", processes)
     assert measured["test_reviews"] == 600
+    assert 0 <= measured["test_accuracy"] <= 1
     encoder = assets.ASSETS["encoder"]
     assert measured["assets"]["encoder"] == f"{encoder.hub_id}@{encoder.hub_revision}"
     assert sorted(path.suffix for path in output.glob("model*")) == [".safetensors"]

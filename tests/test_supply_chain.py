@@ -32,28 +32,15 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 # --- workflows ----------------------------------------------------------------------
 
 
-def lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run("zizmor", "--offline", "--no-progress", "--persona=regular", folder)
-
-
-def valid(schema: str, *paths: Path) -> bool:
-    return run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths).returncode == 0
-
-
 def test_the_linters_find_nothing_to_say_about_the_workflows():
-    found = lint(GITHUB)
+    found = run("zizmor", "--offline", "--no-progress", "--persona=regular", GITHUB)
     assert found.returncode == 0, found.stdout
-    assert valid("github-workflows", *WORKFLOWS)
-    assert valid("dependabot", GITHUB / "dependabot.yml")
-
-
-def test_the_linters_would_find_something(tmp_path):
-    path = tmp_path / ".github/workflows/ci.yml"
-    path.parent.mkdir(parents=True)
-    path.write_text(re.sub(r"checkout@\S+ # ", "checkout@", CI), encoding="utf-8")
-    assert "unpinned-uses" in lint(tmp_path).stdout
-    path.write_text(CI.replace("runs-on:", "run-on:"), encoding="utf-8")
-    assert not valid("github-workflows", path)
+    for schema, paths in (
+        ("github-workflows", WORKFLOWS),
+        ("dependabot", [GITHUB / "dependabot.yml"]),
+    ):
+        found = run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths)
+        assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -81,8 +68,8 @@ def test_one_action_has_one_version_and_the_bot_watches_whatever_is_locked():
 
 def test_continuous_integration_runs_the_command_of_the_readme():
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
-    assert re.search(r"(?m)^  \.ci/offline make test$", text)
-    assert re.search(r"(?m)^(exec )?make colab$", text)
+    assert re.search(r"(?m)^  step tests \.ci/offline make test$", text)
+    assert re.search(r"(?m)^step Colab make colab$", text)
     matrix = yaml.safe_load(CI)["jobs"]["test"]["strategy"]["matrix"]["include"]
     commands = {each["python"]: each["command"] for each in matrix}
     assert commands["3.11"] == commands["3.13"] == ".ci/run"
