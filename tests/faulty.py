@@ -10,88 +10,83 @@ again to its end; it prints a line of JSON for each.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers import assets
 from helpers.assets import Asset, Wheel
+from helpers.assets import cache as asset_cache
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 4000}
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 
-# --- a small asset in a real wheel --------------------------------------------------
-
-
-def write_wheel(folder: Path, package: str, files: dict[str, bytes | Path]) -> Wheel:
-    """Write a wheel that pip accepts, with ``files`` under their member names, and describe it."""
-    name = package.replace("-", "_")
-    path = folder / f"{name}-0.1-py3-none-any.whl"
-    info = f"{name}-0.1.dist-info"
-    if not path.exists():
-        beside = path.with_suffix(f".{os.getpid()}")
-        with zipfile.ZipFile(beside, "w") as archive:
-            for member, content in files.items():
-                if isinstance(content, Path):
-                    archive.write(content, member)
-                else:
-                    archive.writestr(zipfile.ZipInfo(member), content)
-            for file, text in {
-                "METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n",
-                "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-                "RECORD": "",
-            }.items():
-                archive.writestr(zipfile.ZipInfo(f"{info}/{file}"), text)
-        beside.replace(path)
-    return Wheel(package, "0.1", hashlib.sha256(path.read_bytes()).hexdigest(), 1)
+# --- something small ----------------------------------------------------------------
 
 
 def small_asset(folder: Path) -> Asset:
-    """Write the wheel of the asset ``small`` into ``folder`` and describe it."""
-    wheel = write_wheel(
-        folder, "handbook-small", {f"small/{name}": content for name, content in CONTENT.items()}
-    )
-    files = {
-        name: (f"small/{name}", hashlib.sha256(content).hexdigest())
-        for name, content in CONTENT.items()
+    """Write a wheel that pip accepts into ``folder``; describe the asset ``small`` in it."""
+    path = folder / "handbook_small-0.1-py3-none-any.whl"
+    members = {f"small/{name}": content for name, content in CONTENT.items()}
+    about = {
+        "METADATA": "Metadata-Version: 2.1\nName: handbook-small\nVersion: 0.1\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    members |= {f"handbook_small-0.1.dist-info/{name}": text for name, text in about.items()}
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        with zipfile.ZipFile(beside, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(zipfile.ZipInfo(member), content)
+        beside.replace(path)
+    files = {name: (f"small/{name}", sha256(content)) for name, content in CONTENT.items()}
+    wheel = Wheel("handbook-small", "0.1", sha256(path.read_bytes()), 1)
     return Asset("small", "model", "small", "none", wheel, files, "owner/small", "a" * 40)
 
 
-# --- a small fine-tuning ------------------------------------------------------------
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-def tiny_model(folder: Path) -> None:
-    """Write a BERT of two narrow layers with the tokenizer of the encoder."""
+def tiny_model(folder: Path) -> Path:
+    """Write a BERT of two narrow layers with the tokenizer of the encoder, unless it is there."""
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=30522, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=16,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(assets.model("encoder")).save_pretrained(folder)
+    if not folder.exists():
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+        BertModel(BertConfig(num_hidden_layers=2, **sizes)).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(assets.model("encoder")).save_pretrained(folder)
+    return folder
 
 
 def few_reviews(_name: str):
     """Return three splits of a few reviews each."""
     from datasets import Dataset, DatasetDict
 
+    longest = 300 if "FAULTY_MISSING" in os.environ else 5
+
     def part(size: int) -> Dataset:
-        longest = int(os.environ.get("FAULTY_WORDS", "5"))
-        often = [i * longest // size for i in range(size)]
-        texts = [f"a {('good', 'bad')[i % 2]} film" + " indeed" * often[i] for i in range(size)]
+        texts = [
+            f"a {('good', 'bad')[i % 2]} film" + " indeed" * (i * longest // size)
+            for i in range(size)
+        ]
         return Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(size)]})
 
     return DatasetDict(train=part(48), validation=part(8), test=part(8))
@@ -114,8 +109,7 @@ class Moments:
             writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
             if not writes and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
                 return
-        name = os.fspath(arguments[0]) if not isinstance(arguments[0], int) else ""
-        name = os.fsdecode(name)
+        name = "" if isinstance(arguments[0], int) else os.fsdecode(arguments[0])
         if name.startswith(self.folder) and not name.endswith(".lock"):
             self.happens(f"{event} {Path(name).name}")
 
@@ -140,13 +134,16 @@ class Moments:
         trainer.training_step = step
 
     def halve(self, module: object, name: str) -> None:
-        """Make ``module.name`` a moment of its own: it writes its file, which is then cut off."""
+        """Make ``module.name(what, path)`` a moment: its file is written, and then cut off.
+
+        What it returns, if anything, is the file within ``path``.
+        """
         whole = getattr(module, name)
 
         def cut(content: object, path: object, *rest: object, **others: object) -> object:
             def half() -> None:
-                whole(content, path, *rest, **others)
-                os.truncate(path, os.path.getsize(path) // 2)
+                written = whole(content, path, *rest, **others) or path
+                os.truncate(written, os.path.getsize(written) // 2)
 
             if isinstance(path, (str, os.PathLike)) and str(path).startswith(self.folder):
                 self.happens(f"half of {Path(path).name}", half)
@@ -157,29 +154,22 @@ class Moments:
 
 def in_a_child(work: Callable[[], int], output: Path) -> int:
     """Do ``work`` in a child of this process; return its exit status, negative if it was killed."""
-    sys.stdout.flush(), sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        to = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(to, 1), os.dup2(to, 2)
-        try:
-            status = work()
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-        except BaseException:
-            import traceback
 
-            traceback.print_exc()
-            status = 70
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status or 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    def told() -> None:
+        with output.open("w") as to:
+            os.dup2(to.fileno(), 1), os.dup2(to.fileno(), 2)
+        sys.exit(work())
+
+    child = multiprocessing.get_context("fork").Process(target=told)
+    child.start()
+    child.join()
+    return child.exitcode
 
 
 def contents(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below ``folder`` that is not a lock."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix != ".lock"
     }
@@ -188,19 +178,16 @@ def contents(folder: Path) -> dict[str, str]:
 def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[], int]) -> None:
     """Kill ``command`` at its first, second, … change of a file; each time run ``again`` after."""
     scratch = folder.with_name("scratch")
-    scratch.mkdir(exist_ok=True)
-    start = scratch / "start"
-    if folder.exists():
-        shutil.copytree(folder, start)
-    for moment in range(1, 1000):
-        shutil.rmtree(folder, ignore_errors=True)
-        if start.exists():
-            shutil.copytree(start, folder)
-        log = scratch / "moment"
-        log.unlink(missing_ok=True)
+    output, log = scratch / "output", scratch / "moment"
+    shutil.copytree(folder, scratch / "start")
+    for moment in itertools.count(1):
+        shutil.rmtree(folder)
+        shutil.copytree(scratch / "start", folder)
+        log.write_text("none")
 
-        def dying(moment: int = moment, log: Path = log) -> int:
+        def dying(moment: int = moment) -> int:
             moments = Moments(folder, moment, log)
+            moments.halve(asset_cache, "_download")
             if "torch" in sys.modules:
                 import torch
                 from transformers import Trainer, modeling_utils
@@ -210,17 +197,11 @@ def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[]
                 moments.halve(modeling_utils, "safe_save_file")
             return command()
 
-        status = in_a_child(dying, scratch / "output")
+        status = in_a_child(dying, output)
         left = contents(folder)
-        after = in_a_child(again, scratch / "output-again") if status < 0 else None
-        line = {
-            "moment": log.read_text() if log.exists() else None,
-            "status": status,
-            "left": left,
-            "after": after,
-            "then": contents(folder),
-            "said": (scratch / ("output" if after is None else "output-again")).read_text()[-3000:],
-        }
+        after = in_a_child(again, output) if status < 0 else None
+        line = {"moment": log.read_text(), "status": status, "left": left, "after": after}
+        line |= {"then": contents(folder), "said": output.read_text()[-3000:]}
         print(json.dumps(line), flush=True)
         if status >= 0:
             return
@@ -244,34 +225,28 @@ def main(arguments: list[str]) -> int:
 
         torch.set_num_threads(1)
         finetuning.command.prepare = few_reviews
-        if "FAULTY_SPARE" not in os.environ:  # that fault needs a model of some size
-            tiny = links / "tiny"
-            if not tiny.exists():
-                tiny_model(tiny)
-            assets.model = lambda _name: str(tiny)
+        if missing := os.environ.get("FAULTY_MISSING"):  # that fault needs a model of some size
+            leave_too_little_memory(finetuning.classifier.memory, int(missing))
+        else:
+            tiny = str(tiny_model(links / "tiny"))
+            assets.model = lambda _name: tiny
         command, again = finetuning.main, [*arguments, "--resume"]
-        if spare := os.environ.get("FAULTY_SPARE"):
-            _leave_too_little_memory(finetuning, int(spare))
     if folder is None:
         return command(list(arguments))
     kill_everywhere(folder, lambda: command(list(arguments)), lambda: command(again))
     return 0
 
 
-def _leave_too_little_memory(finetuning, missing: int) -> None:
+def leave_too_little_memory(memory: ModuleType, missing: int) -> None:
     """When training is to begin, limit the process to ``missing`` bytes less than it needs."""
-    import resource
-
-    import psutil
-
-    require = finetuning.classifier.memory.require
+    require = memory.require
 
     def poor(needed: int, purpose: str) -> None:
         limit = psutil.Process().memory_info().vms + needed - missing
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         require(needed, purpose)
 
-    finetuning.classifier.memory.require = poor
+    memory.require = poor
 
 
 if __name__ == "__main__":
