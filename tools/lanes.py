@@ -58,7 +58,7 @@ def prepare(lane: str, folder: Path) -> None:
     # decide first on what it shares with others, and lift these.
     pins = oldest() if lane == "oldest" else {}
     command = ["uv", "pip", "install", "--quiet", "--python", python, "--constraints", "-"]
-    if os.environ.get("TORCH") == "cpu":
+    if os.environ.get("TORCH"):  # the only switch is TORCH=cpu
         command += ["--torch-backend=cpu"]
     else:
         pins["torch"] = f"=={lock.TORCH}"

@@ -63,6 +63,7 @@ class LayerNorm(nn.Module):
     Source: Ba et al. 2016, section 3 (https://arxiv.org/abs/1607.06450).
     """
 
+    @checked  # a tensor for eps would be added to each number, and no error would come
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         """Start with scale 1 and shift 0."""
         super().__init__()
