@@ -446,10 +446,12 @@ FAKETIME = ["faketime", "--exclude-monotonic", "-f"]
 
 
 def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
+    cache = tmp_path / "Jürgen 李"
     place |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    place["HANDBOOK_ASSETS"] = str(cache)
     for command in ("fetch", "verify", "list"):
         succeed([*FAULTY, "assets", command], place)
-    flip(tmp_path / "cache/small/config.json")
+    flip(cache / "small/config.json")
     done = run([*FAULTY, "assets", "verify"], place)
     assert (done.returncode, "config.json is damaged" in done.stdout) == (1, True)
     program = tmp_path / "chapter.py"
