@@ -40,7 +40,7 @@ HEAVIEST = 1_500_000  # bytes transferred for one page, compressed
 # (WCAG 2.2, 2.5.8), and whether what scrolls inside itself does so without a finger.
 ON_PHONE = ["target-size", "scrollable-region-focusable"]
 WITHOUT_AXE = "axe is not installed: `make packages` fetches it with npm (apt install npm)"
-NOT_PRINTED = "nav, button, input, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer-content"
+NOT_PRINTED = "nav, button, input, select, [class*=bd-sidebar-], .bd-footer-content"
 
 
 def missing(reason: str) -> NoReturn:
@@ -62,50 +62,41 @@ def hold(faults: list[str]) -> None:
 
 @dataclass(eq=False)
 class Log:
-    """What a page asked for and what it complained about."""
+    """What a page asked for, with what became of it, and what it complained about."""
 
-    requests: list[Request] = field(default_factory=list)
+    requests: dict[Request, str | None] = field(default_factory=dict)  # None: under way
     sockets: list[str] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
     console: list[str] = field(default_factory=list)
-    waiting: set[Request] = field(default_factory=set)
 
     def follow(self, page: Page) -> None:
         """Listen to ``page`` from now on."""
-        page.on("request", self._asked)
-        page.on("requestfinished", lambda request: self.waiting.discard(request))
-        page.on("requestfailed", self._failed)
+        page.on("request", lambda request: self._note(request, None))
+        page.on("requestfinished", lambda request: self._note(request, ""))
+        page.on("requestfailed", lambda request: self._note(request, request.failure or "failed"))
         page.on("websocket", lambda socket: self.sockets.append(socket.url))
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
 
-    def _asked(self, request: Request) -> None:
-        self.requests.append(request)
-        self.waiting.add(request)
-
-    def _failed(self, request: Request) -> None:
-        self.failures[request.url] = request.failure or "failed"
-        self.waiting.discard(request)
+    def _note(self, request: Request, failure: str | None) -> None:
+        self.requests[request] = failure
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.console.append(message.text)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a record of each request: address, kind, status, bytes as transferred."""
-        records = []
-        for request in self.requests:
+        """Return a record of each request: address, status, bytes as transferred."""
+        records = [{"url": url, "failure": "", "status": 0, "bytes": 0} for url in self.sockets]
+        for request, failure in self.requests.items():
             if request.url.startswith(("data:", "blob:", "about:")):
                 continue
-            record = {"url": request.url, "kind": request.resource_type, "status": 0, "bytes": 0}
-            record["failure"] = self.failures.get(request.url, "")
-            if not record["failure"] and (response := request.response()):
+            record = {"url": request.url, "failure": failure or "", "status": 0, "bytes": 0}
+            if not failure and (response := request.response()):
                 sizes = request.sizes()
                 record["status"] = response.status
                 record["bytes"] = sizes["responseBodySize"] + sizes["responseHeadersSize"]
             records.append(record)
-        sockets = [dict(records[0], url=url, kind="websocket", bytes=0) for url in self.sockets]
-        return records + sockets
+        return records
 
 
 @dataclass
@@ -190,7 +181,7 @@ def settle(page: Page, log: Log) -> None:
     """Wait, at most five seconds, until no request is under way."""
     for _ in range(100):
         page.wait_for_timeout(50)
-        if not log.waiting:
+        if None not in log.requests.values():
             return
 
 
@@ -318,7 +309,7 @@ def too_heavy(visit: DesktopVisit) -> list[str]:
 def theme_does_not_follow(visit: DesktopVisit) -> list[str]:
     """A system in dark mode gets the dark page, and a drawing changes its colours with it."""
     faults = [
-        f"the page shows {shown!r} where the system prefers {theme!r}"
+        f"the page is {shown!r} where the system prefers {theme!r}"
         for theme, shown in visit.theme.items()
         if shown != theme
     ]
@@ -358,17 +349,6 @@ def unreachable(visit: KeyboardVisit) -> list[str]:
     return faults
 
 
-def luminance(colour: str) -> float:
-    """Return the relative luminance (WCAG 2.2), 0 black to 1 white, of a computed CSS colour."""
-    numbers = [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
-    scale = 1 if colour.startswith("color(") else 255
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (number / scale for number in numbers)
-    ]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
 def unfit_for_print(visit: DesktopVisit) -> list[str]:
     """Paper gets dark ink, from the dark page too, whole code, and nothing to be pressed."""
     faults = [f"on paper, {fault}" for fault in visit.printed["cut"]]
@@ -376,8 +356,8 @@ def unfit_for_print(visit: DesktopVisit) -> list[str]:
         faults.append(f"{visit.printed['controls']} menus or buttons would be printed")
     if not visit.printed["text"]:
         faults.append("nothing would be printed")
-    if luminance(visit.printed["ink"]) > 0.2:
-        faults.append(f"the text would be printed in {visit.printed['ink']}")
+    if max(visit.printed["ink"]) > 127:
+        faults.append(f"the text would be printed in the pale colour {visit.printed['ink']}")
     return faults
 
 
@@ -405,6 +385,7 @@ PROMISES: dict[type, dict[str, Callable[[Any], list[str]]]] = {
         "light to load": too_heavy,
         "no complaint in the console": lambda visit: visit.console,
         "formulas typeset": lambda visit: visit.seen["formulas"]["faults"],
+        "markup rendered": lambda visit: visit.seen["markup"],
         "figures shown": lambda visit: visit.seen["figures"]["faults"],
         "accessible by light": lambda visit: inaccessible(visit.axe["light"], at_least=16),
         "accessible in the dark": lambda visit: inaccessible(visit.axe["dark"], at_least=16),
