@@ -1,7 +1,4 @@
-"""How the book is found: what search engines, chats, feed readers and lost readers get.
-
-The first half needs no book; the second, marked ``built``, looks at every page of the built one.
-"""
+"""How the book is found: what search engines, chats, feed readers and lost readers get."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from built_pages import Page, page, pages
-from docutils.core import publish_doctree
 
 from tools import published, repository
 from tools.cache import ROOT
@@ -37,52 +33,11 @@ every_written_page = pytest.mark.parametrize(
 )
 
 
-# --- without the book ---------------------------------------------------------------
-
-
-def changes_page(*titles: str):
-    """A page of changes with these section titles, as docutils reads it."""
-    sections = "".join(f"{title}\n{'-' * 60}\n\nA line.\n\n" for title in titles)
-    return publish_doctree(
-        f"Changes\n=======\n\nAll of them.\n\n{sections}", settings_overrides={"doctitle_xform": 0}
-    )
-
-
-def test_changes_become_an_atom_feed_newest_first() -> None:
-    entries = found.changes(changes_page("2026-11-24: Two <b> & more", "2026-11-23: One"))
-    assert [entry["day"] for entry in entries] == ["2026-11-24", "2026-11-23"]
-    assert [entry["text"] for entry in entries] == ["A line.", "A line."]
-    text = found.feed(entries, "Book", "Us", "https://x.example/c.html", "https://x.example/")
-    root = ElementTree.fromstring(text)
-    assert root.tag == f"{{{found.ATOM}}}feed"
-    for needed in ("a:id", "a:title", "a:updated", "a:author/a:name"):
-        assert root.find(needed, ATOM).text
-    titles = [title.text for title in root.iterfind("a:entry/a:title", ATOM)]
-    assert titles == ["Two <b> & more", "One"]
-    assert len({name.text for name in root.iterfind("a:entry/a:id", ATOM)}) == 2
-
-
-@pytest.mark.parametrize(
-    ("titles", "said"),
-    [
-        (["Something new"], "YYYY-MM-DD"),
-        (["2026-13-01: No such month"], "month"),
-        (["2026-11-23: One", "2026-11-24: Two"], "newest first"),
-    ],
-)
-def test_a_change_that_is_not_dated_is_refused(titles, said) -> None:
-    with pytest.raises(ValueError, match=said):
-        found.changes(changes_page(*titles))
-
-
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_documents_link_to_files_that_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     places = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
     assert [place for place in places if not (ROOT / place).exists()] == []
-
-
-# --- every page of the built book ---------------------------------------------------
 
 
 @built
@@ -142,10 +97,16 @@ def test_the_site_map_lists_what_was_written_and_nothing_else() -> None:
 def test_the_feed_holds_the_changes_and_leads_to_them() -> None:
     root = ElementTree.fromstring((HTML / found.FEED).read_text(encoding="utf-8"))
     source = (ROOT / f"{found.CHANGES}.md").read_text(encoding="utf-8")
-    titles = [title.text for title in root.iterfind("a:entry/a:title", ATOM)]
-    assert titles == re.findall(r"(?m)^## \d{4}-\d\d-\d\d: (.+)$", source)
-    for entry in root.iterfind("a:entry/a:id", ATOM):
-        assert urlsplit(entry.text).fragment in page(found.CHANGES).ids
+    wanted = re.findall(r"(?m)^## (\d{4}-\d\d-\d\d): (.+)$", source)
+    entries = root.findall("a:entry", ATOM)
+    given = [[entry.find(f"a:{part}", ATOM).text for part in ("updated", "title")]
+             for entry in entries]  # fmt: skip
+    assert given == [[f"{day}T00:00:00Z", title] for day, title in wanted]
+    assert root.find("a:updated", ATOM).text == max(updated for updated, _ in given)
+    assert all(root.find(needed, ATOM).text for needed in ("a:id", "a:title", "a:author/a:name"))
+    places = [entry.find("a:id", ATOM).text for entry in entries]
+    assert len(set(places)) == len(places)
+    assert {urlsplit(place).fragment for place in places} <= page(found.CHANGES).ids
 
 
 @built
