@@ -5,7 +5,6 @@ These need a browser, but not the built book. A new promise in ``gates.py`` need
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -15,12 +14,6 @@ import gates
 import pytest
 
 from tools.serve import serve
-
-# A red square of eight by eight pixels.
-PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEX"
-    "HbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
-)
 
 WIDE = "<table><tr><td><div style='width: 700px'>wide</div></td></tr></table>"
 
@@ -62,7 +55,6 @@ follow();
 <span class="math"><math><msqrt><mi>d</mi></msqrt></math></span> before anything else.</p>
 <svg role="img" aria-label="A line that rises">
 <g id="line"><path d="M0 40 L80 0" stroke="currentColor"/></g><use href="#line"/></svg>
-<img alt="A red square" src="{PICTURE}" width="40" height="40">
 <div style="overflow: hidden"><div style="overflow: auto" tabindex="0">{WIDE}</div></div>
 <details><summary>Why?</summary><p>Because variance grows with the number of terms.</p></details>
 <p id="end"><button>Press me</button> <a href="#main">Back to the beginning</a></p>
@@ -83,16 +75,12 @@ def site(folder) -> Iterator[str]:
         yield address
 
 
-def at_a_desk(browser, address):
-    return gates.visit_desktop(browser, address)
-
-
 def with_and_without_scripts(browser, address):
     return gates.visit_without_scripts(browser, address, gates.visit_desktop(browser, address))
 
 
 READERS = {
-    "desk": at_a_desk,
+    "desk": gates.visit_desktop,
     "phone": gates.visit_phone,
     "keys": gates.visit_by_keyboard,
     "no scripts": with_and_without_scripts,
@@ -117,11 +105,10 @@ def test_a_sound_page_keeps_all_promises(visit, reader):
     seen = visit(reader, SOUND)
     assert gates.faults(seen) == []
     if reader == "desk":
-        assert [seen.seen[kind]["count"] for kind in ("formulas", "figures")] == [1, 2]
+        assert [seen.seen[kind]["count"] for kind in ("formulas", "figures")] == [1, 1]
 
 
 END = "</main>"
-NOISE = random.Random(0).randbytes(1_700_000).hex()  # above the limit when it is compressed, too
 TRAP = (
     "<script>addEventListener('keydown', event => event.key === 'Tab' && "
     "document.activeElement.matches('summary') && event.preventDefault())</script>"
@@ -147,7 +134,6 @@ BROKEN = {
     "a style sheet that is not there": (
         "desk", '<link rel="stylesheet" href="gone.css">', r"not there: .*gone\.css (404|net::)",
     ),
-    "a page that weighs too much": ("desk", f"<!-- {NOISE} -->", r"light.*, at most 1,500,000"),
     "a script that fails": (
         "desk", "<script>missing.call()</script>", "console: uncaught: missing is not defined",
     ),
@@ -159,9 +145,6 @@ BROKEN = {
     ),
     "a formula that lost its marks too": (
         "desk", '<p>So <span class="math">d_k = 64</span>.</p>', "left as it was.*d_k = 64",
-    ),
-    "a formula with an error": (
-        "desk", '<span class="katex-error">\\frac{</span>', "formula with an error",
     ),
     "a formula of no size": ("desk", ("<msqrt><mi>d</mi></msqrt>", ""), "formula of no size"),
     "a table in Markdown": (
@@ -177,9 +160,6 @@ BROKEN = {
     ),
     "a drawing of no size": (
         "desk", ("width: 80px; height: 40px", "width: 0; height: 0"), "be seen: <svg> A line",
-    ),
-    "an empty drawing": (
-        "desk", '<svg role="img" aria-label="Nothing"></svg>', "empty drawing: <svg> Nothing",
     ),
     "a drawing that lacks a part": ("desk", ('href="#line"', 'href="#no"'), "lacks its part #no"),
     "dark text in the dark": ("desk", ("--ink: #eee;", "--ink: #444;"), "dark: color-contrast"),
@@ -222,9 +202,6 @@ BROKEN = {
     "no skip link": (
         "keys", ("Skip to main content", "The beginning"), "first Tab leads to <a> The beginning",
     ),
-    "a skip link that leads nowhere": (
-        "keys", ('href="#main"', 'href="#nowhere"'), "skip link leads to <a>",
-    ),
     "focus on something unseen": (
         "keys", ("<button>", "<button style='position: fixed; left: -500px'>"),
         "focus on something out of sight: <button> Press me",
@@ -236,7 +213,7 @@ BROKEN = {
     "a figure that a script writes": (
         "no scripts",
         written_by_a_script("<svg role='img'><rect width='9' height='9'/></svg>"),
-        "only 2 of 3 figures",
+        "only 1 of 2 figures",
     ),
 }  # fmt: skip
 
@@ -257,11 +234,3 @@ def test_a_gate_closes(visit, fault):
         gates.missing(gates.WITHOUT_AXE)
     found = gates.faults(visit(reader, broken(reader, change)))
     assert any(re.search(expected, each) for each in found), found
-
-
-@pytest.mark.parametrize("in_ci", [True, False])
-def test_what_is_missing_fails_in_ci_and_is_skipped_elsewhere(monkeypatch, in_ci):
-    monkeypatch.setenv("CI", "true" if in_ci else "")
-    kind = pytest.fail.Exception if in_ci else pytest.skip.Exception
-    with pytest.raises(kind, match="no browser"):
-        gates.missing("no browser")

@@ -13,35 +13,25 @@ from helpers import plots
 
 LIGHT, DARK = "#ffffff", "#121212"
 SVG = "{http://www.w3.org/2000/svg}"
-XLINK = "{http://www.w3.org/1999/xlink}href"
 ALT = "Two curves cross at the middle of the figure."
 
 # What eyes without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009,
 # table of severity 1.0.
 EYES = {
     "all cones": np.eye(3),
-    "no long-wave cones": np.array(
-        [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ]
-    ),
-    "no middle-wave cones": np.array(
-        [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ]
-    ),
-    "no short-wave cones": np.array(
-        [
-            [1.255528, -0.076749, -0.178779],
-            [-0.078411, 0.930809, 0.147602],
-            [0.004733, 0.691367, 0.303900],
-        ]
-    ),
-}
+    "no long-wave cones": [
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no middle-wave cones": [
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no short-wave cones": [
+        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}  # fmt: skip
 
 
 def linear(color: str) -> np.ndarray:
@@ -72,7 +62,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 def test_colours_stand_out_from_the_page_and_are_told_apart(eyes):
     for color, page in itertools.product(plots.COLORS, (LIGHT, DARK)):
         assert contrast(color, page) >= 3
-    seen = {color: lab(EYES[eyes] @ linear(color)) for color in plots.COLORS}
+    seen = {color: lab(np.array(EYES[eyes]) @ linear(color)) for color in plots.COLORS}
     for one, other in itertools.combinations(plots.COLORS, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > 10, (one, other)
 
@@ -121,19 +111,6 @@ def test_a_figure_is_described_to_those_who_cannot_see_it():
     assert (svg.get("role"), svg.get("aria-label")) == ("img", alt)
     with pytest.raises(ValueError, match="alt"):
         plots.show(plots.new()[0], "Figure 1.")
-
-
-def test_ids_do_not_clash_and_every_reference_resolves():
-    seen: set[str] = set()
-    for text in (drawn(), drawn("The same bars, described in other words.")):
-        elements = list(svg_of(text).iter())
-        ids = [element.get("id") for element in elements if element.get("id")]
-        assert len(ids) == len(set(ids))
-        assert not seen & set(ids)
-        seen |= set(ids)
-        references = re.findall(r"url\(#([^)]+)\)", text)
-        references += [each.get(XLINK, "").removeprefix("#") for each in elements]
-        assert {name for name in references if not name.startswith("data:")} <= {"", *ids}
 
 
 def test_a_heatmap_starts_from_the_colour_of_the_page():

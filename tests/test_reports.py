@@ -7,15 +7,11 @@ that they speak of the book that lies in ``_build/html``.
 from __future__ import annotations
 
 import json
-import re
 
 import gates
 import pytest
 
 from tools import lighthouse, published
-from tools.cache import ROOT
-
-BROWSER = ROOT / "tests/browser"
 
 
 @pytest.fixture
@@ -50,40 +46,6 @@ def test_lighthouse_is_content(summary, form):
         whole = lighthouse.FOLDER / f"{name.replace('/', '-')}-{form}.json"
         assert lighthouse.scores(json.loads(whole.read_text(encoding="utf-8"))) == scores
     gates.hold(faults)
-
-
-def test_the_packages_of_npm_are_pinned_and_not_in_the_repository():
-    """Exact versions, with hashes, and nothing says where they came from."""
-    package, lock = (
-        json.loads((BROWSER / name).read_text(encoding="utf-8"))
-        for name in ("package.json", "package-lock.json")
-    )
-    assert set(package["dependencies"]) == {"axe-core", "lighthouse"}
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", each) for each in package["dependencies"].values())
-    assert lock["packages"][""]["dependencies"] == package["dependencies"]
-    others = {name: entry for name, entry in lock["packages"].items() if name}
-    assert len(others) > 100
-    assert [name for name, entry in others.items() if "resolved" in entry] == []
-    assert [name for name, entry in others.items() if "integrity" not in entry] == []
-
-
-def test_pages_are_found_and_chosen_by_counting(tmp_path):
-    """Three pages, of which one has the formulas; besides, a redirect and a template."""
-    bodies = {
-        "book/intro": "<main>Cover</main>",
-        "notebooks/a": '<main><div class="math">x</div></main>',
-        "book/ledger": " ".join(str(number**3) for number in range(3_000)),
-        "_static/template": "{{ template }}",
-        "index": '<meta http-equiv="Refresh" content="0; url=x" />',
-    }
-    for name, body in bodies.items():
-        path = tmp_path / f"{name}.html"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(body, encoding="utf-8")
-    names = published.pages(tmp_path)
-    assert names == ["book/intro", "book/ledger", "notebooks/a"]
-    assert published.heaviest(names, tmp_path) == "book/ledger"
-    assert published.richest(published.FORMULA, names, tmp_path) == "notebooks/a"
 
 
 def test_the_fingerprint_changes_with_every_file(tmp_path):
