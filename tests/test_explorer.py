@@ -52,9 +52,6 @@ def test_what_would_show_something_wrong_is_refused(change, message):
         made(**change)
 
 
-# --- in a browser -------------------------------------------------------------------
-
-
 def hundredths(weights: torch.Tensor) -> np.ndarray:
     return np.floor(weights.double().numpy() * 100 + 0.5).astype(int)
 
@@ -131,21 +128,6 @@ def test_every_number_that_is_shown_is_that_of_the_weights(page):
         )
         whole = weights[layer, head].flatten()
         assert squares == pytest.approx(whole[whole > 0] / 100)
-
-
-def test_two_explorers_on_a_page_do_not_disturb_each_other(browser):
-    other = made(read={"x y": (["x", "y"], random_weights(6, 12, 2))}, word="x")
-    page = opened(browser, made()._repr_html_() + other._repr_html_(), SCRIPT)
-    states = page.get_by_role("status")
-    before = states.nth(1).inner_text()
-    page.get_by_role("group", name="Layer").first.get_by_label("0", exact=True).check()
-    assert states.nth(0).inner_text().startswith("Layer 0, head 1")
-    assert states.nth(1).inner_text() == before
-    assert page.locator("input:checked").count() == 6
-    page.context.close()
-
-
-# --- in the built book --------------------------------------------------------------
 
 
 @pytest.mark.built

@@ -155,9 +155,6 @@ BROKEN = {
     "a heading in Markdown": (
         "desk", "<div class='cell_output'><pre>\n## F1\n</pre></div>", "raw Markdown ## in <pre>",
     ),
-    "a picture that is not there": (
-        "desk", '<img alt="Nothing" src="gone.png" width="9" height="9">', "not loaded: gone",
-    ),
     "a drawing of no size": (
         "desk", ("width: 80px; height: 40px", "width: 0; height: 0"), "be seen: <svg> A line",
     ),

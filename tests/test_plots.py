@@ -13,7 +13,7 @@ from helpers import plots
 
 LIGHT, DARK = "#ffffff", "#121212"
 SVG = "{http://www.w3.org/2000/svg}"
-ALT = "Two curves cross at the middle of the figure."
+ALT = 'Bars "rise" & a line <falls> as it\'s trained.'
 
 # What eyes without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009,
 # table of severity 1.0.
@@ -70,7 +70,7 @@ def test_colours_stand_out_from_the_page_and_are_told_apart(eyes):
 # --- the figure ---------------------------------------------------------------------
 
 
-def drawn(alt: str = ALT) -> str:
+def drawn() -> str:
     """A figure with what a chapter draws after new(), in Matplotlib's own defaults and black."""
     figure, axes = plots.new()
     axes.bar([0, 1], [2, 3], edgecolor="black")
@@ -81,16 +81,13 @@ def drawn(alt: str = ALT) -> str:
     axes.legend(title="legend")
     figure.colorbar(axes.imshow([[0.0, 1.0]], cmap=plots.INTENSITY), ax=axes)
     figure.suptitle("title of all")
-    return plots.as_svg(figure, alt)
-
-
-def svg_of(text: str) -> ElementTree.Element:
-    return next(ElementTree.fromstring(text).iter(f"{SVG}svg"))
+    return plots.as_svg(figure, ALT)
 
 
 def test_a_figure_takes_words_colours_font_and_size_from_the_page():
     text = drawn()
-    svg = svg_of(text)
+    svg = next(ElementTree.fromstring(text).iter(f"{SVG}svg"))
+    assert (svg.get("role"), svg.get("aria-label")) == ("img", ALT)
     words = " ".join("".join(part.itertext()) for part in svg.iter(f"{SVG}text"))
     assert all(each in words for each in ("falling <fast>", "title of all", "second scale"))
     # What names no fill, as Matplotlib does for black, takes that of the root.
@@ -103,14 +100,6 @@ def test_a_figure_takes_words_colours_font_and_size_from_the_page():
     assert svg.get("viewBox")
     assert "max-width:672px" in svg.get("style")  # 7 inches of 96 pixels
     assert drawn() == text, "the same in every run"
-
-
-def test_a_figure_is_described_to_those_who_cannot_see_it():
-    alt = 'Loss "falls" below 1 & stays <there> as it\'s trained.'
-    svg = svg_of(drawn(alt))
-    assert (svg.get("role"), svg.get("aria-label")) == ("img", alt)
-    with pytest.raises(ValueError, match="alt"):
-        plots.show(plots.new()[0], "Figure 1.")
 
 
 def test_a_heatmap_starts_from_the_colour_of_the_page():

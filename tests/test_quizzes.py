@@ -74,22 +74,6 @@ def test_on_paper_all_reasons_are_there(page):
         assert page.get_by_text(reason).is_visible()
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("B. Right.", "B. Wrong."), ("<strong>C. Wrong.</strong>", "<strong>D. Wrong.</strong>")],
-)
-def test_what_has_not_one_right_answer_and_all_reasons_is_left_alone(browser, old, new):
-    page = opened(browser, PAGE.replace(old, new), "quiz.js")
-    assert page.get_by_role("button").count() == 0
-    page.get_by_text("Answer to question 1").click()
-    assert page.get_by_text("It is two.").is_visible()
-    assert page.problems == []
-    page.context.close()
-
-
-# --- in the built book --------------------------------------------------------------
-
-
 @pytest.mark.built
 def test_every_quiz_of_a_chapter_can_be_answered(chapter):
     """Four or more, numbered, with one right answer, and a reason for every option."""

@@ -12,6 +12,7 @@ import gates
 import pytest
 
 from tools import lighthouse, published
+from tools.cache import ROOT
 
 
 @pytest.fixture
@@ -46,6 +47,13 @@ def test_lighthouse_is_content(summary, form):
         whole = lighthouse.FOLDER / f"{name.replace('/', '-')}-{form}.json"
         assert lighthouse.scores(json.loads(whole.read_text(encoding="utf-8"))) == scores
     gates.hold(faults)
+
+
+def test_the_packages_of_npm_are_pinned_and_nothing_says_where_they_came_from():
+    lock = json.loads((ROOT / "tests/browser/package-lock.json").read_text(encoding="utf-8"))
+    packages = [entry for name, entry in lock["packages"].items() if name]
+    assert len(packages) > 100
+    assert all("integrity" in each and "resolved" not in each for each in packages)
 
 
 def test_the_fingerprint_changes_with_every_file(tmp_path):
