@@ -13,9 +13,9 @@
   ];
   const RAW_MARKDOWN = [
     /\|\s*:?-{3,}:?\s*\|/, // a table's second line
-    /(?<![\w*])(\*\*|__)(?=[^\s*_])[^*_\n]*[^\s*_]\1(?!\w)/,
+    /(?<![\w*])\*\*(?=[^\s*])[^*\n]*[^\s*]\*\*(?!\w)/,
     /\]\((?:https?:|#|\.\.?\/)/,
-    /^\s*(?:#{1,6} |```)/m,
+    /^\s*(?:#{2,6} |```)/m, // a single # begins a comment of the code that a cell shows
   ];
 
   const isShown = (element) => element.checkVisibility({ visibilityProperty: true });
