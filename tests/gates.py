@@ -312,10 +312,7 @@ def sideways(visit: PhoneVisit) -> list[str]:
 
 
 def unreachable(visit: KeyboardVisit) -> list[str]:
-    """Whoever has only a keyboard reaches everything, sees where, and may skip the menus.
-
-    That the skip link leads somewhere, axe asks.
-    """
+    """By keyboard all is reached, in sight; first comes a skip link (axe asks where it leads)."""
     faults = [f"Tab never comes to {name}" for name in visit.missed] + visit.faults
     if "skip" not in visit.first.lower():
         faults.append(f"the first Tab leads to {visit.first or 'nothing'}, not to a skip link")

@@ -39,7 +39,6 @@ def used(html: str = "", script: str = "") -> Used:
         ("#top", '<p id="bottom">', "", False),
         ("video", "<p>", "", False),
         ("html[data-theme=dark] P", "<p>", "", True),
-        (":root, *", "<p>", "", True),
     ],
 )
 def test_a_rule_stays_when_it_may_match(selector, html, script, stays):
