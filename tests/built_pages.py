@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
-from functools import cache
-from html.parser import HTMLParser
+from functools import cache, cached_property
+
+from bs4 import BeautifulSoup
 
 from tools import published
 from tools.serve import HTML
 
 # A space, for text; quotes as on a typewriter.
 ASCII = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " "})
-SILENT = ("script", "style")
 
 
-class Page(HTMLParser):
-    """One page. ``text`` leaves scripts and styles out; ``undescribed`` are images."""
+class Page:
+    """One page; the parts that many tests ask for are gathered once."""
 
     def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
         self.source = source
-        self.language = self.title = self.heading = self.text = self.facts = ""
-        self.ids: set[str] = set()
-        self.addresses: list[str] = []
-        self.undescribed: list[str] = []
-        self.meta: dict[str, list[str]] = {}
-        self.relations: dict[str, list[str]] = {}
-        self._inside: list[str] = []
-        self._headings = 0
-        self.feed(source)
-        self.close()
+        self.soup = BeautifulSoup(source, "html.parser")
+        self.title = self.soup.title.get_text()
+        self.language = self.soup.html.get("lang")
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attrs}
-        self.ids |= {given[key] for key in ("id", "name") if given.get(key)}
-        self.addresses += [given[key] for key in ("href", "src") if given.get(key)]
-        self._headings += tag == "h1"
-        label = given.get("aria-label", "")
-        if tag == "html":
-            self.language = given.get("lang", "")
-        elif tag == "meta":
-            name = given.get("name") or given.get("property", "")
-            self.meta.setdefault(name, []).append(given.get("content", ""))
-        elif tag in ("a", "link"):
-            for relation in given.get("rel", "").split() + given.get("class", "").split():
-                self.relations.setdefault(relation, []).append(given.get("href", ""))
-        elif tag == "img" and "alt" not in given:
-            self.undescribed.append(f"<img src={given.get('src', '')[:60]}>")
-        elif (tag, given.get("role")) == ("svg", "img") and len(label.split()) < 4:
-            self.undescribed.append(f"<svg aria-label={label!r}>")
-        if tag in ("title", "h1", *SILENT):
-            is_data = given.get("type") == "application/ld+json"
-            self._inside.append("facts" if is_data else tag)
+    @cached_property
+    def text(self) -> str:
+        """All text, without scripts and styles, as one line."""
+        return plain(self.soup.get_text())
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
+    @cached_property
+    def ids(self) -> set[str]:
+        named = self.soup.find_all(attrs={"name": True})
+        return {each["id"] for each in self.soup.find_all(id=True)} | {n["name"] for n in named}
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("title", "h1", *SILENT) and self._inside:
-            self._inside.pop()
+    @cached_property
+    def addresses(self) -> list[str]:
+        found = self.soup.select("[href], [src]")
+        return [address for each in found if (address := each.get("href") or each.get("src"))]
 
-    def handle_data(self, data: str) -> None:
-        where = self._inside[-1] if self._inside else ""
-        if where == "title":
-            self.title += data
-        elif where == "facts":
-            self.facts += data
-        elif where not in SILENT:
-            self.text += data
-            if where == "h1" and self._headings == 1:
-                self.heading += data
+    def links(self, kind: str = "") -> set[str]:
+        """The addresses of links that a selector such as ``.left-prev`` picks."""
+        return {each["href"] for each in self.soup.select(f"a{kind}[href], link{kind}[href]")}
+
+    def meta(self, name: str) -> list[str]:
+        """What the page's head says under a name."""
+        found = self.soup.select(f'meta[name="{name}"], meta[property="{name}"]')
+        return [each["content"] for each in found]
 
 
 @cache

@@ -5,7 +5,6 @@ How quizzes and the attention explorer answer is asked in their own files.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import gates
 import nbformat
 import pytest
+from built_pages import page
 from conftest import PATIENCE
 
 from tools import published
 from tools.cache import ROOT
-from tools.serve import HTML
 
 pytestmark = pytest.mark.built
 
@@ -29,15 +28,14 @@ CHAPTERS = published.chapters()
 
 
 @cache
-def headings() -> dict[str, list[str]]:
+def headings() -> dict[str, set[str]]:
     """The words in the headings of each page."""
-    heading = re.compile(r"<h[1-3]\b[^>]*>(.*?)</h[1-3]>", re.DOTALL)
-    result = {}
-    for name in READING:
-        source = (HTML / f"{name}.html").read_text(encoding="utf-8")
-        found = " ".join(heading.findall(source[source.find("<main") :]))
-        result[name] = sorted(gates.words(re.sub(r"<[^>]+>|&\w+;", " ", found)))
-    return result
+    return {
+        name: gates.words(
+            " ".join(h.get_text() for h in page(name).soup.select("main :is(h1,h2,h3)"))
+        )
+        for name in READING
+    }
 
 
 def distinctive(name: str) -> str:
@@ -133,19 +131,6 @@ def test_the_menus_open_on_a_phone(browser, site):
 # --- in a chapter -----------------------------------------------------------------------
 
 
-def test_a_chapter_lists_its_sections(chapter):
-    """ "On this page" leads to each section, and is in sight at a desk."""
-    _, page = chapter
-    sections = page.locator("main article section:has(> h2)").evaluate_all(
-        "sections => sections.map(section => '#' + section.id)"
-    )
-    listed = page.locator(".bd-sidebar-secondary a[href^='#']:visible").evaluate_all(
-        "links => links.map(link => link.getAttribute('href'))"
-    )
-    assert len(sections) >= 3
-    assert [each for each in listed if each in sections] == sections
-
-
 def test_code_can_be_copied(chapter):
     """Every input has a button, and the button copies what stands there, to the letter."""
     name, page = chapter
@@ -163,26 +148,14 @@ def test_code_can_be_copied(chapter):
         assert page.evaluate("navigator.clipboard.readText()").strip() in sources
 
 
-def test_solutions_open_by_click_and_by_key(chapter):
-    """Folded when the page comes; a click, Enter and the space bar turn them over."""
+def test_solutions_are_folded_and_open(chapter):
+    """A quiz takes the place of its folded answer; tests/test_quizzes.py looks at those."""
     _, page = chapter
     assert page.locator("main details").count() >= 4
     assert page.locator("main details[open]").count() == 0
-    # A quiz takes the place of its folded answer; tests/test_quizzes.py looks at those.
-    answers = [
-        details
-        for details in page.locator("main details:not(.cell details)").all()
-        if details.evaluate("element => getComputedStyle(element).display !== 'none'")
-    ]
-    assert answers or page.locator(".quiz-options").count()
-    for details in [page.locator("main .tag_hide-cell details").first, *answers[-1:]]:
-        gates.approach(details)
-        summary = details.locator("summary").first
-        inside = details.locator(":scope > :not(summary)").first
-        summary.click()
-        assert inside.is_visible()
-        summary.press("Enter")
-        assert not inside.is_visible()
-        summary.press("Space")
-        assert inside.is_visible()
-        summary.click()  # as it was
+    details = page.locator("main .tag_hide-cell details").first
+    gates.approach(details)
+    inside = details.locator(":scope > :not(summary)").first
+    assert not inside.is_visible()
+    details.locator("summary").first.press("Enter")
+    assert inside.is_visible()

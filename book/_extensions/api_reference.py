@@ -201,8 +201,9 @@ def _know_libraries(app: Sphinx) -> None:
         for known_as in {name, own_name(name)}:
             inventory.setdefault(kind, {}).setdefault(known_as, ("", "", address, "-"))
         app.config.codeautolink_inventory_map[own_name(name)] = name
-    # In a signature, jaxtyping names it so.
-    inventory["py:class"]["Tensor"] = inventory["py:class"]["torch.Tensor"]
+    # In a signature, jaxtyping names them so.
+    for name in ("torch.Tensor", "numpy.ndarray"):
+        inventory["py:class"][name.rpartition(".")[2]] = inventory["py:class"][name]
 
 
 def _know_helpers(app: Sphinx, env: BuildEnvironment) -> None:

@@ -5,13 +5,17 @@
   const TYPESET = ".katex, mjx-container, math";
   const BLOCK =
     "p, li, td, th, dd, dt, h1, h2, h3, h4, h5, h6, figcaption, summary, caption, blockquote, div, section, body";
-  const RAW = [
-    /\\[()[\]]/,
+  const RAW_FORMULA = [
+    /\\(?:[()[\]]|[A-Za-z]{2,})/,
     /\$\$/,
-    /\\(?:begin|end|frac|sqrt|text|tag|math[a-z]+|operatorname)\s*\{/,
-    /\\(?:sum|prod|cdot|alpha|beta|gamma|epsilon|theta|lambda|sigma|tau|infty|softmax)\b/,
     // Pandoc's rule for a formula between dollars, so that "$5 and $6" is money.
     /\$(?=\S)[^$\n]{0,120}?\S\$(?!\d)/,
+  ];
+  const RAW_MARKDOWN = [
+    /\|\s*:?-{3,}:?\s*\|/, // a table's second line
+    /(?<![\w*])\*\*(?=[^\s*])[^*\n]*[^\s*]\*\*(?!\w)/,
+    /\]\((?:https?:|#|\.\.?\/)/,
+    /^\s*(?:#{2,6} |```)/m, // a single # begins a comment of the code that a cell shows
   ];
 
   const isShown = (element) => element.checkVisibility({ visibilityProperty: true });
@@ -46,29 +50,30 @@
   function formulas() {
     const faults = [];
     for (const [block, text] of textBlocks()) {
-      const found = RAW.map((pattern) => text.match(pattern)).find(Boolean);
+      const found = RAW_FORMULA.map((pattern) => text.match(pattern)).find(Boolean);
       if (found) faults.push(`raw formula ${found[0].slice(0, 80)} in ${name(block)}`);
     }
     for (const element of document.querySelectorAll(".math")) {
-      if (element.closest(CODE) || element.querySelector(".math")) continue;
-      if (!element.matches(TYPESET) && !element.querySelector(TYPESET) && isShown(element)) {
-        faults.push(`formula left as it was: ${name(element)}`);
-      }
-    }
-    for (const element of document.querySelectorAll(
-      ".katex-error, mjx-merror, merror, [data-mjx-error]",
-    )) {
-      faults.push(`formula with an error: ${name(element)} ${element.getAttribute("title") || ""}`);
+      const isTypeset = element.closest(CODE) || element.querySelector(`.math, ${TYPESET}`);
+      if (!isTypeset && isShown(element)) faults.push(`formula left as it was: ${name(element)}`);
     }
     const typeset = outermost(TYPESET).filter((element) => isShown(element.parentElement));
     for (const element of typeset) {
       const drawn = element.querySelector(".katex-html") || element;
       if (isEmpty(drawn.getBoundingClientRect())) faults.push(`formula of no size: ${name(element)}`);
     }
-    for (const font of document.fonts) {
-      if (font.status === "error") faults.push(`font not loaded: ${font.family}`);
-    }
     return { count: typeset.length, faults };
+  }
+
+  // Markdown that nobody turned into HTML, in text and in what cells show.
+  function markup() {
+    const shown = [...document.querySelectorAll(".cell_output pre")].filter(isShown);
+    return [...textBlocks(), ...shown.map((block) => [block, block.textContent])].flatMap(
+      ([block, text]) => {
+        const found = RAW_MARKDOWN.map((pattern) => text.match(pattern)).find(Boolean);
+        return found ? [`raw Markdown ${clip(found[0])} in ${name(block)}`] : [];
+      },
+    );
   }
 
   // Images and drawings that say something: not the icons of links and buttons.
@@ -86,15 +91,8 @@
     const faults = [];
     const all = pictures();
     for (const element of all) {
-      const isOfOtherTheme = element.closest(".only-light, .only-dark") && !isShown(element);
-      if (isOfOtherTheme) continue;
-      if (element.localName === "img" && !(element.complete && element.naturalWidth > 0)) {
-        faults.push(`image not loaded: ${element.getAttribute("src")}`);
-      } else if (!isShown(element) || isEmpty(element.getBoundingClientRect())) {
+      if (!isShown(element) || isEmpty(element.getBoundingClientRect())) {
         faults.push(`picture that cannot be seen: ${name(element)}`);
-      } else if (element.localName === "svg") {
-        const drawn = element.getBBox();
-        if (drawn.width < 1 && drawn.height < 1) faults.push(`empty drawing: ${name(element)}`);
       }
       for (const use of element.querySelectorAll("use")) {
         const target = use.getAttribute("href") || use.getAttribute("xlink:href") || "";
@@ -122,36 +120,29 @@
       });
   }
 
+  function* around(element) {
+    for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+      yield each;
+    }
+  }
+
   // What sticks out of a page so that it scrolls sideways, the deepest elements only.
   function width(limit) {
-    const root = document.documentElement;
-    const widest = Math.max(root.scrollWidth, document.body.scrollWidth);
-    const culprits = [];
-    if (widest > limit) {
-      const isHeld = (element) => {
-        for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
-          if (getComputedStyle(each).overflowX !== "visible") return true;
-        }
-        return false;
-      };
-      // How far an element or the text in it goes. What is fixed grows with the page, so it is
-      // no culprit.
-      const reach = (element) => {
-        const { position, overflowX } = getComputedStyle(element);
-        const { left, right } = element.getBoundingClientRect();
-        if (position === "fixed") return 0;
-        return overflowX === "visible" ? Math.max(right, left + element.scrollWidth) : right;
-      };
-      const out = [...document.body.querySelectorAll("*")].filter(
-        (element) =>
-          isShown(element) && reach(element) > limit + 1 && !isHeld(element),
-      );
-      const deepest = out.filter((element) => !out.some((other) => other !== element && element.contains(other)));
-      culprits.push(
-        ...deepest.map((element) => `${Math.round(reach(element))} px: ${name(element)}`),
-      );
-    }
-    return { width: widest, culprits: culprits.slice(0, 8) };
+    const widest = Math.max(document.documentElement.scrollWidth, document.body.scrollWidth);
+    // How far an element or the text in it goes. What is fixed grows with the page.
+    const sticksOut = (element) => {
+      const { position, overflowX } = getComputedStyle(element);
+      const { left, right } = element.getBoundingClientRect();
+      const reach = overflowX === "visible" ? Math.max(right, left + element.scrollWidth) : right;
+      return isShown(element) && position !== "fixed" && reach > limit + 1;
+    };
+    const isHeld = (element) =>
+      [...around(element)].some((each) => getComputedStyle(each).overflowX !== "visible");
+    const out = [...document.body.querySelectorAll("*")].filter(
+      (element) => widest > limit && sticksOut(element) && !isHeld(element),
+    );
+    const deepest = out.filter((element) => !out.some((other) => other !== element && element.contains(other)));
+    return { width: widest, culprits: deepest.slice(0, 8).map(name) };
   }
 
   // Pictures, tables, formulas and code of which a part can never be seen: an element around
@@ -160,16 +151,14 @@
     const faults = [];
     const wide = document.querySelectorAll("main table, main pre");
     for (const element of [...pictures(), ...wide, ...outermost(TYPESET)]) {
-      if (!isShown(element)) continue;
       const { left, right, width } = element.getBoundingClientRect();
-      if (width < 2) continue;
-      for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+      if (!isShown(element) || width < 2) continue;
+      for (const each of around(element)) {
         const { overflowX } = getComputedStyle(each);
         if (["auto", "scroll"].includes(overflowX)) break;
         const box = each.getBoundingClientRect();
-        const isCut = right > box.right + 2 || left < box.left - 2;
-        if (["hidden", "clip"].includes(overflowX) && isCut) {
-          faults.push(`${Math.round(right - box.right)} px cut off by ${each.localName}: ${name(element)}`);
+        if (overflowX !== "visible" && (right > box.right + 2 || left < box.left - 2)) {
+          faults.push(`cut off by ${each.localName}: ${name(element)}`);
           break;
         }
       }
@@ -186,7 +175,7 @@
   // All that a page shows when its answers and solutions are unfolded.
   function unfolded() {
     openDetails();
-    return { text: text(), formulas: formulas(), figures: figures() };
+    return { text: text(), formulas: formulas(), markup: markup(), figures: figures() };
   }
 
   // Nothing scrolls on paper: what is wider than its box is lost, unless it shows beyond it.
@@ -199,11 +188,14 @@
             getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 2,
         ),
     );
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.fillStyle = getComputedStyle(document.querySelector("p") || document.body).color;
+    pen.fillRect(0, 0, 1, 1);
     return {
       cut: [...wide.map((element) => `part is cut off: ${name(element)}`), ...cut()],
       controls: [...document.querySelectorAll(controls)].filter(isShown).length,
       text: text().length,
-      ink: getComputedStyle(document.querySelector("p") || document.body).color,
+      ink: [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)],
     };
   }
 
@@ -216,10 +208,6 @@
     }
     scrollTo({ top: 0, behavior: "instant" });
     await frame();
-    const images = [...document.images].filter((image) => !image.complete);
-    await Promise.all(
-      images.map((image) => new Promise((done) => (image.onload = image.onerror = done))),
-    );
     await document.fonts.ready;
   }
 
@@ -237,20 +225,22 @@
     "a[href], button:not(:disabled), input:not([type=hidden]):not(:disabled), select, textarea, " +
     "details > summary:first-of-type, iframe, [tabindex]:not([tabindex^='-'])";
 
-  function look(element) {
-    const style = getComputedStyle(element);
-    const outline = style.outlineStyle === "none" ? "none" : `${style.outlineStyle} ${style.outlineWidth}`;
-    return [
-      outline,
-      style.boxShadow,
-      style.backgroundColor,
-      style.borderTopColor + style.borderTopWidth,
-      style.textDecorationLine + style.textDecorationThickness,
-    ];
+  // How an element looks, and what stands closely around it: a label or a list entry may carry
+  // the sign of the focus.
+  function looks(element) {
+    return JSON.stringify(
+      [element, element.parentElement].map((each) => {
+        const style = getComputedStyle(each);
+        return [
+          style.outlineStyle === "none" ? "none" : `${style.outlineStyle} ${style.outlineWidth}`,
+          style.boxShadow,
+          style.backgroundColor,
+          style.borderTopColor + style.borderTopWidth,
+          style.textDecorationLine + style.textDecorationThickness,
+        ];
+      }),
+    );
   }
-
-  // The element and what stands closely around it: a label or a list entry may carry the sign.
-  const looks = (element) => [look(element), element.parentElement ? look(element.parentElement) : []];
 
   function watchKeyboard() {
     const still = document.createElement("style");
@@ -263,7 +253,7 @@
         element.tabIndex >= 0 &&
         !(element.type === "radio" && !element.checked),
     );
-    const before = new Map(wanted.map((element) => [element, JSON.stringify(looks(element))]));
+    const before = new Map(wanted.map((element) => [element, looks(element)]));
     const state = { wanted, before, reached: new Set(), order: [], faults: new Set() };
     window.handbookKeyboard = state;
     document.addEventListener("focusin", ({ target }) => {
@@ -271,10 +261,11 @@
       state.reached.add(target);
       state.order.push(target);
       const box = target.getBoundingClientRect();
-      if (!isShown(target) || isEmpty(box)) state.faults.add(`focus on something unseen: ${name(target)}`);
-      else if (box.bottom < 0 || box.top > innerHeight || box.right < 0 || box.left > innerWidth) {
-        state.faults.add(`focus outside the window: ${name(target)}`);
-      } else if (before.has(target) && before.get(target) === JSON.stringify(looks(target))) {
+      const isOutside =
+        box.bottom < 0 || box.top > innerHeight || box.right < 0 || box.left > innerWidth;
+      if (!isShown(target) || isEmpty(box) || isOutside) {
+        state.faults.add(`focus on something out of sight: ${name(target)}`);
+      } else if (before.get(target) === looks(target)) {
         state.faults.add(`focus does not show: ${name(target)}`);
       }
     });
@@ -291,20 +282,8 @@
     };
   }
 
-  function hasFocus() {
-    return document.activeElement !== document.body && document.activeElement !== null;
-  }
-
-  // Where the skip link led: nothing, or what has the focus outside the main part.
-  function landed() {
-    const main = document.querySelector("main, [role=main]");
-    if (!main) return "nothing: the page has no main part";
-    const isInside = main.contains(document.activeElement);
-    return isInside || !main.querySelector(FOCUSABLE) ? "" : name(document.activeElement);
-  }
-
   return {
     unfolded, colours, width, cut, printed, openDetails, scrollThrough, layOut, watchKeyboard,
-    keyboard, hasFocus, landed,
+    keyboard,
   };
 })()
