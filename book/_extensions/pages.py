@@ -67,7 +67,7 @@ TOKEN = re.compile(rf'<span class="(?:{"|".join(PLAIN_TOKENS)})">([^<]*)</span>'
 # The cell above the names of the rows heads nothing.
 EMPTY_HEAD = re.compile(r"<th\b([^>]*)>\s*(?:<p>\s*</p>)?\s*</th>")
 # The button shows more words than this name has; without it the words are the name.
-SEARCH_BUTTON = re.compile(r'(<button class="btn search-button-field\b[^>]*?) aria-label="[^"]*"')
+SEARCH_BUTTON = re.compile(r'(<button(?=[^>]*\bsearch-button-field\b)[^>]*?) aria-label="[^"]*"')
 CODE = re.compile(r"(?P<code><pre\b.*?</pre>)", re.DOTALL)
 LONGEST_LINE = 36  # letters of code that a phone 360 pixels wide shows for certain
 # Boxes that may scroll can be reached by keyboard. Those that do not scroll lose this again when
@@ -228,12 +228,13 @@ def finish(html: str, path: Path) -> str:
 
 
 def _with_landmarks(html: str) -> str:
-    # Every part of a page stands in a landmark, so that a screen reader can go through them.
-    sidebar, role = '<div id="pst-primary-sidebar"', ' role="complementary" aria-label="The book"'
-    html = html.replace(f'{sidebar} class="', f'{sidebar}{role} class="')
+    # Every part stands in a landmark. On pages with code, sphinx-codeautolink sorted attributes.
+    sidebar = r'<div(?![^>]* role=)(?=[^>]* id="pst-primary-sidebar")'
+    html = re.sub(sidebar, r'\g<0> role="complementary" aria-label="The book"', html)
+    html = html.replace("<summary><span", '<summary aria-label="Pages below"><span')
     for name, label in DIALOGS.items():
         html = html.replace(f'<dialog id="{name}">', f'<dialog id="{name}" aria-label="{label}">')
-    button = re.search(r'\s*<button[^>]*id="pst-back-to-top">.*?</button>', html, re.DOTALL)
+    button = re.search(r'\s*<button[^>]*id="pst-back-to-top"[^>]*>.*?</button>', html, re.DOTALL)
     if button and button.start() < html.find("<main"):
         html = html.replace(button[0], "", 1).replace("</main>", button[0].strip() + "\n</main>", 1)
     return html
