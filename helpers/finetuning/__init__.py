@@ -1,4 +1,4 @@
-"""The fine-tuning recipe of chapters 07 to 10, in the notebook and from the command line.
+"""The fine-tuning recipe, in the notebooks and from the command line.
 
 A chapter calls the functions below one at a time. The command runs them in the same order,
 on one process or, through Accelerate, on many::
