@@ -298,7 +298,8 @@ CASES = {
         30, right_tokens),
     "fit_bias": (
         finetuning.fit_bias,
-        {"logits": vectors(4, 2).map(array), "labels": st.sampled_from([[0, 1, 1, 0], [0] * 4])},
+        {"logits": vectors(4, 2).map(array),
+         "labels": st.sampled_from([[0, 1, 1, 0], [0] * 4]).map(np.array)},
         60, right_bias),
 }  # fmt: skip
 

@@ -34,10 +34,9 @@ def pytest_configure() -> None:
 class Display:
     """Where each chapter is: bars in a terminal, plain lines elsewhere."""
 
-    def __init__(self, *, bars: bool | None = None, every: float = EVERY) -> None:
+    def __init__(self, *, bars: bool | None = None) -> None:
         """Begin with no chapter at work; ``bars`` is asked of the terminal if it is None."""
         self.bars = sys.stdout.isatty() if bars is None else bars
-        self.every = every
         self.said = time.monotonic()
         self.at_work: dict[str, tqdm] = {}
 
@@ -56,7 +55,7 @@ class Display:
             if text:  # empty for the moment in which it is written
                 self.at_work[chapter].n = int(text)
             self.at_work[chapter].refresh()
-        if time.monotonic() - self.said >= self.every:
+        if time.monotonic() - self.said >= EVERY:
             bars = self.at_work.items()
             self._line("; ".join(f"{name} at cell {bar.n} of {bar.total}" for name, bar in bars))
 

@@ -35,24 +35,23 @@ from helpers.assets.cache import (
 )
 from helpers.assets.entries import ASSETS, Asset, Wheel
 from helpers.assets.hub import snapshot
-from helpers.sealed import MANIFEST, damage, says_full, seal
+from helpers.sealed import MANIFEST as MANIFEST
+from helpers.sealed import damage as damage
+from helpers.sealed import says_full as says_full
+from helpers.sealed import seal as seal
 
 __all__ = [
     "ASSETS",
-    "MANIFEST",
     "VARIABLE",
     "Asset",
     "AssetError",
     "Wheel",
     "cache_folder",
-    "damage",
     "dataset",
     "fetch",
     "main",
     "model",
     "problems",
-    "says_full",
-    "seal",
     "used",
 ]
 

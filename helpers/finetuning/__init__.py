@@ -44,7 +44,8 @@ from helpers.finetuning.splits import (
     split_by_film,
 )
 from helpers.finetuning.texts import clean, head_and_tail, tokenize
-from helpers.profiles import computes_bf16_fast, uses_accelerator
+from helpers.profiles import computes_bf16_fast as computes_bf16_fast
+from helpers.profiles import uses_accelerator as uses_accelerator
 
 __all__ = [
     "BEGUN",
@@ -60,7 +61,6 @@ __all__ = [
     "choose_trainable",
     "clean",
     "compute_accuracy",
-    "computes_bf16_fast",
     "drop_linked",
     "fit_bias",
     "head_and_tail",
@@ -77,5 +77,4 @@ __all__ = [
     "tokenize",
     "training_arguments",
     "training_memory",
-    "uses_accelerator",
 ]
