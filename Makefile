@@ -25,7 +25,7 @@ BESIDE := -n $(or $(JOBS),2) --dist
 # The unit tests: what needs no built book and no environment of its own.
 UNIT := -m "not built and not rehearsal and not colab" $(BESIDE) worksteal
 # A rehearsal runs chapters side by side itself, and says which (-s).
-REHEARSAL := -m rehearsal -s
+REHEARSAL := env HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(PYTEST) -m rehearsal -s
 # Each of the processes opens a browser of its own.
 BUILT := -m built $(BESIDE) worksteal
 PHASES := $(RUN) -m tools.phases
@@ -44,7 +44,7 @@ test: assets packages ## run everything: unit tests, a rehearsal of full, every 
 	  -- lint $(BIN)/ruff check --quiet . \
 	  -- format $(BIN)/ruff format --quiet --check . \
 	  -- "unit tests" $(PYTEST) $(UNIT) \
-	  -- rehearsal $(PYTEST) $(REHEARSAL) \
+	  -- rehearsal $(REHEARSAL) \
 	  -- chapters $(RUN) $(EXECUTE) \
 	  -- book $(RUN) -m tools.book \
 	  -- baselines $(RUN) -m tools.baselines compare \
@@ -55,7 +55,7 @@ unit: setup ## run the unit tests only
 	@$(PYTEST) $(UNIT)
 
 rehearsal: assets ## run the full profile against a small Hub on this machine
-	@$(PYTEST) $(REHEARSAL) --durations=5
+	@$(REHEARSAL) --durations=5
 
 offline: assets ## run all tests without any network but loopback
 	@.ci/offline $(MAKE) --no-print-directory test

@@ -96,6 +96,7 @@ def test_meta_tensors_pass_without_data(module):
     assert on_meta.shape == expected.shape
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*quantize_dynamic.*:DeprecationWarning")
 def test_quantized_weights_give_nearly_the_same(module):
