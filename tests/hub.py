@@ -229,7 +229,7 @@ ROUTES = {
     "tree": re.compile(rf"{REPOSITORY}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?"),
     "paths": re.compile(rf"{REPOSITORY}/paths-info/(?P<revision>[^/]+)"),
     "file": re.compile(
-        r"/(?:(?P<kind>datasets)/)?(?P<id>[\w.-]+(?:/[\w.-]+)?)"
+        r"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[\w.-]+(?:/[\w.-]+)?)"
         r"/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
     ),
     "large": re.compile(r"/large/(?P<sha256>[0-9a-f]{64})"),
