@@ -34,7 +34,7 @@ def test_the_reports_speak_of_this_book(summary):
 @pytest.mark.built
 @pytest.mark.parametrize("form", lighthouse.FORMS)
 def test_lighthouse_is_content(summary, form):
-    """At least 95 of 100 in performance, accessibility, best practices and SEO."""
+    """At least 95 of 100, but for performance on a phone: see tools/lighthouse.py."""
     faults = []
     for result in (each for each in summary["results"] if each["form"] == form):
         name, scores = result["page"], result["scores"]
@@ -42,7 +42,7 @@ def test_lighthouse_is_content(summary, form):
         faults += [
             f"{name} {form}: {category} {score}: {'; '.join(result['shortcomings'][category])}"
             for category, score in scores.items()
-            if score < 95
+            if score < 95 and category in lighthouse.short_of(scores, form)
         ]
         whole = lighthouse.FOLDER / f"{name.replace('/', '-')}-{form}.json"
         assert lighthouse.scores(json.loads(whole.read_text(encoding="utf-8"))) == scores
