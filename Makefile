@@ -64,7 +64,7 @@ twice: assets ## execute every notebook a second time and compare all figures to
 	@$(RUN) $(EXECUTE)
 	@$(RUN) -m tools.twice $(NAME)
 
-bad-input: assets ## try many more wrong inputs on every public function, other ones each time
+bad-input: assets ## try many more wrong inputs on what a reader calls, other ones each time
 	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py
 
 colab: assets ## run the quickest notebook, set-up and all, as alone in Colab
