@@ -2,7 +2,7 @@
 
 Every claim of a chapter that can be measured ends in one of four calls::
 
-    checks.begin("08-imdb")
+    checks.begin("10-imdb")
     check_close("attention equals PyTorch's", ours, theirs, atol=1e-6)
     check_at_least("test accuracy", accuracy, 0.88, drift=0.02)
 
@@ -64,7 +64,7 @@ def begin(chapter: str) -> None:
         ValueError: the name is empty or holds a path.
     """
     if not chapter.strip(". ") or Path(chapter).name != chapter:
-        raise ValueError(f"expected a chapter's file name such as '08-imdb', got {chapter!r}")
+        raise ValueError(f"expected a chapter's file name such as '10-imdb', got {chapter!r}")
     _chapter.__init__(chapter)
     _write()
 

@@ -157,7 +157,7 @@ def tiny_llama() -> Files:
     return files | weights_of(model) | {"config.json": json.dumps(settings).encode()}
 
 
-# One line for each asset. IMDB keeps its order: chapter 08 cuts 24 gaps of 30 reviews and 1,200
+# One line for each asset. IMDB keeps its order: chapter 10 cuts 24 gaps of 30 reviews and 1,200
 # for validation out of it, so fewer rows than this would leave nothing to train on.
 TWINS: dict[str, Callable[[], Files]] = {
     "encoder": tiny_bert,

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from helpers import assets, explorer
 
 ALT = "Attention weights of one head over the words of a short sentence."
-CHAPTER = "notebooks/02-attention.html"
+CHAPTER = "notebooks/03-inside-attention.html"
 FACES = ".attention-explorer-words .attention-explorer-face"
 SCRIPT = "attention-explorer.js"
 # As a tokenizer reads two sentences: words come again, and may look like markup.

@@ -203,11 +203,11 @@ def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monke
 def test_in_a_terminal_each_chapter_has_a_bar(tmp_path, capsys):
     (tmp_path / "cell").write_text("57")
     display = progress.Display(bars=True)
-    display.begin("03-transformer", 183)
-    display.update({"03-transformer": tmp_path / "cell"})
-    display.end("03-transformer", 9.0, passed=True)
+    display.begin("04-transformer", 183)
+    display.update({"04-transformer": tmp_path / "cell"})
+    display.end("04-transformer", 9.0, passed=True)
     said = capsys.readouterr().out
-    assert "03-transformer: cell 57 of 183 |" in said
+    assert "04-transformer: cell 57 of 183 |" in said
     assert "begins" not in said
 
 
@@ -236,12 +236,12 @@ def test_the_longest_chapters_begin_first_and_new_ones_before_them(runs):
 def test_a_phase_that_fails_is_named_in_the_table_and_gives_its_status(
     flags, command, status, ran, capfd
 ):
-    note = "from tools import phases; phases.note('08-imdb', 450.4, 1)"
+    note = "from tools import phases; phases.note('10-imdb', 450.4, 1)"
     first = ["--", "chapters", sys.executable, "-c", note]
     assert phases.main([*flags, *first, "--", "tests", *command, "--", "last", "true"]) == status
     said, table = capfd.readouterr().out.split("\n\nchapters")
     assert ("=== last" in said) == ("\nlast" in table) == ran
-    assert re.match(r" +\d+ s\n  08-imdb +450 s  FAILED\n", table)
+    assert re.match(r" +\d+ s\n  10-imdb +450 s  FAILED\n", table)
     assert re.search(rf"\ntests +\d+ s{'  FAILED' * bool(status)}\n", table)
     assert re.search(r"\nall +\d{1,2} s\n$", table)  # a part is not counted twice
 

@@ -34,7 +34,7 @@ TIMEOUT = 1800  # seconds for one cell: generous, so that a busy machine does no
 def main(arguments: list[str] | None = None) -> int:
     """Execute what is stale, print how long each chapter took, return 0 if all passed."""
     parser = argparse.ArgumentParser(prog="python -m tools.execute", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="chapter", help="such as 08-imdb; default: all")
+    parser.add_argument("names", nargs="*", metavar="chapter", help="such as 10-imdb; default: all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--force", action="store_true", help="execute even what is cached")
     options = parser.parse_args(arguments)

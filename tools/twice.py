@@ -50,7 +50,7 @@ def twice(paths: list[Path], *, jobs: int) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Execute all notebooks, or those named, a second time."""
     parser = argparse.ArgumentParser(prog="python -m tools.twice", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="chapter", help="such as 08-imdb; default: all")
+    parser.add_argument("names", nargs="*", metavar="chapter", help="such as 10-imdb; default: all")
     paths = execute.chapters_named(parser, parser.parse_args(arguments).names)
     paths.sort(key=execute.seconds_before, reverse=True)
     return twice(paths, jobs=os.cpu_count() or 1)

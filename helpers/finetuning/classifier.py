@@ -38,7 +38,7 @@ def build_classifier(
 ) -> PreTrainedModel:
     """Load the pretrained model ``name`` and put a new classification head on it.
 
-    Attention dropout is switched off: on a CPU it costs more than all else (see chapter 08).
+    Attention dropout is switched off: on a CPU it costs more than all else (see chapter 10).
 
     Raises:
         ValueError: there are fewer than two labels, two are the same, or the recipe asks for more

@@ -1,4 +1,4 @@
-"""The Transformer of "Attention Is All You Need", encoder and decoder, from its parts (chapter 03).
+"""The Transformer of "Attention Is All You Need", encoder and decoder, from its parts (chapter 04).
 
 Token ids have the shape ``(batch, positions)``, vectors ``(batch, positions, d_model)``. A mask
 is boolean, ``True`` means *may attend*, as in :mod:`helpers.attention`, whose
