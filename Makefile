@@ -99,8 +99,8 @@ reports: book packages ## ask a browser about every page, and Lighthouse; report
 	@$(RUN) -m tools.lighthouse
 	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py tests/test_reports.py
 
-screenshots: book ## photograph four pages, light and dark, desktop and phone
-	@$(RUN) -m tools.screenshots
+screenshots: book ## photograph pages, light and dark, desktop and phone
+	@$(RUN) -m tools.screenshots $(NAME)
 
 setup: $(STAMP) ## install the pinned packages into .venv
 

@@ -100,8 +100,8 @@ def runs(checkout, monkeypatch):
     nbformat.write(new_notebook(cells=[new_markdown_cell("# New"), *cells]), path)
     calls = []
 
-    def run(stale: list[Path], scratch: Path, jobs: int) -> str:
-        calls.append([path.stem for path in stale])
+    def run(stale: list[Path], scratch: Path, jobs: int, ended=print) -> str:
+        calls.extend([[path.stem for path in stale]] if stale else [])
         (scratch / "checks").mkdir()
         for each in stale:
             made = nbformat.read(each, 4)
@@ -115,6 +115,7 @@ def runs(checkout, monkeypatch):
             nbformat.write(made, scratch / each.name)
             records = {"chapter": each.stem, "profile": "small", "checks": [check()]}
             (scratch / "checks" / f"{each.stem}.json").write_text(json.dumps(records))
+            ended(each)
         return "log"
 
     monkeypatch.setattr(execute, "ROOT", checkout)

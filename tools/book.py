@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from helpers import sealed
-from tools.cache import ANSI, BUILD, CHECKS, ROOT, alone
+from tools.cache import ANSI, BUILD, CHECKS, ROOT, alone, digest
 
 HTML = BUILD / "html"
 LOG = BUILD / "book.log"
@@ -21,15 +20,12 @@ FILES = ("_config.yml", "_toc.yml", "pyproject.toml", "requirements.lock")
 
 def state() -> str:
     """Return a hash of everything that the book is built from."""
-    files = [ROOT / name for name in FILES] + sorted(CHECKS.glob("*.json"))
+    files = [ROOT / name for name in FILES] + list(CHECKS.glob("*.json"))
     for folder in SOURCES:
-        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
-    digest = hashlib.sha256()
-    for path in files:
-        # The build itself writes book/api.
-        if "__pycache__" not in path.parts and not path.is_relative_to(ROOT / "book" / "api"):
-            digest.update(f"{path}\0{sealed.sha256(path)}\0".encode())
-    return digest.hexdigest()
+        files += (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    made = ROOT / "book" / "api"  # by the build itself
+    kept = (each for each in files if "__pycache__" not in each.parts and made not in each.parents)
+    return digest(kept, ROOT)
 
 
 def build() -> int:

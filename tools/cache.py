@@ -13,7 +13,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from filelock import FileLock, Timeout
 from jupyter_cache import get_cache
 from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.cache.main import JupyterCacheBase
+
+from helpers import sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -39,16 +41,19 @@ def notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
+def digest(files: Iterable[Path], root: Path, *others: object) -> str:
+    """Return a hash of the names, below ``root``, and contents of ``files``, and of ``others``."""
+    found = hashlib.sha256(repr(others).encode())
+    for path in sorted(files):
+        found.update(f"{os.path.relpath(path, root)}\0{sealed.sha256(path)}\0".encode())
+    return found.hexdigest()[:16]
+
+
 def environment_key() -> str:
     """Return a hash of everything but the notebook that its outputs depend on."""
-    digest = hashlib.sha256()
-    files = sorted((ROOT / "helpers").rglob("*.py"))
-    for path in [*files, ROOT / "requirements.lock"]:
-        digest.update(path.relative_to(ROOT).as_posix().encode())
-        digest.update(path.read_bytes())
+    files = [*(ROOT / "helpers").rglob("*.py"), ROOT / "requirements.lock"]
     profile = os.environ.get("HANDBOOK_PROFILE") or "small"
-    digest.update(f"{profile} {sys.version_info[:2]} {platform.machine()}".encode())
-    return digest.hexdigest()[:16]
+    return digest(files, ROOT, profile, sys.version_info[:2], platform.machine())
 
 
 def cache_path() -> Path:

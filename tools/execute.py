@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -64,16 +65,14 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
         except memory.NotEnoughMemory as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 1
-        failures = 0
         # Not below _build: nbmake passes over every notebook in there.
-        with tempfile.TemporaryDirectory(prefix="handbook-") as scratch:
-            log = run(stale, Path(scratch), jobs) if stale else ""
-            for path in stale:
-                failures += not _keep(cache, path, Path(scratch))
-        if failures and " failed" not in log:
+        with tempfile.TemporaryDirectory(prefix="handbook-") as folder:
+            scratch, passed = Path(folder), []
+            log = run(stale, scratch, jobs, lambda path: passed.append(_keep(cache, path, scratch)))
+        if not all(passed) and " failed" not in log:
             print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
         complete = _restore_checks(cache, chapters, stale)
-        return 0 if complete and not failures else 1
+        return 0 if complete and all(passed) else 1
 
 
 def require_memory(stale: list[Path], jobs: int) -> int:
@@ -98,7 +97,11 @@ def seconds_before(notebook: Path) -> float:
 
 
 def run(
-    stale: list[Path], scratch: Path, jobs: int, variables: dict[str, str] | None = None
+    stale: list[Path],
+    scratch: Path,
+    jobs: int,
+    ended: Callable[[Path], object] = lambda path: None,
+    variables: dict[str, str] | None = None,
 ) -> str:
     """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
 
@@ -106,6 +109,7 @@ def run(
         stale: the notebooks, in the order in which they begin.
         scratch: an empty folder, not below ``_build``.
         jobs: how many run at a time.
+        ended: called with each notebook as soon as its copy ended, whether it passed or not.
         variables: of the environment, on top of the usual ones.
 
     Returns:
@@ -129,15 +133,16 @@ def run(
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
                 display.begin(path.stem, copy_without_outputs(path, scratch))
-                running[path.stem] = (_start(path, scratch, environment), time.perf_counter())
+                running[path] = (_start(path, scratch, environment), time.perf_counter())
             time.sleep(0.2)
-            display.update({name: scratch / f"{name}.cell" for name in running})
-            for name, (process, begin) in list(running.items()):
+            display.update({path.stem: scratch / f"{path.stem}.cell" for path in running})
+            for path, (process, begin) in list(running.items()):
                 if process.poll() is not None:
                     seconds = time.perf_counter() - begin
-                    display.end(name, seconds, passed=process.returncode == 0)
-                    phases.note(name, seconds, process.returncode)
-                    del running[name]
+                    display.end(path.stem, seconds, passed=process.returncode == 0)
+                    phases.note(path.stem, seconds, process.returncode)
+                    del running[path]
+                    ended(path)
     finally:
         for process, _ in running.values():
             process.terminate()

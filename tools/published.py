@@ -7,7 +7,6 @@ that a new chapter is found without anybody naming it.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -16,14 +15,12 @@ from typing import Any
 import yaml
 
 from helpers import sealed
-from tools.cache import BUILD, ROOT
+from tools.cache import BUILD, ROOT, digest
 from tools.serve import HTML
 
 REPORTS = BUILD / "reports"
 LEDGER = "book/ledger"
 REDIRECT = re.compile(r'<meta[^>]+http-equiv="?refresh', re.IGNORECASE)
-FORMULA = re.compile(r'class="(?:katex|math)\b')
-FIGURE = re.compile(r"<figure\b|<img\b(?![^>]*\blogo)")
 
 
 def pages(folder: Path = HTML) -> list[str]:
@@ -56,16 +53,6 @@ def chapters() -> list[str]:
     return [name for name in reading_order() if name.startswith("notebooks/")]
 
 
-def _source(name: str, folder: Path) -> str:
-    source = (folder / f"{name}.html").read_text(encoding="utf-8")
-    return source[source.find("<main") :]
-
-
-def richest(pattern: re.Pattern[str], names: list[str], folder: Path = HTML) -> str:
-    """Return the page of ``names`` whose main part matches ``pattern`` most often."""
-    return max(names, key=lambda name: len(pattern.findall(_source(name, folder))))
-
-
 def heaviest(names: list[str], folder: Path = HTML) -> str:
     """Return the page of ``names`` whose own HTML is largest when it is compressed."""
     return max(names, key=lambda name: len(gzip.compress((folder / f"{name}.html").read_bytes())))
@@ -73,11 +60,7 @@ def heaviest(names: list[str], folder: Path = HTML) -> str:
 
 def fingerprint(folder: Path = HTML) -> str:
     """Return a hash of every file of the book: a report that names another one is out of date."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest((path for path in folder.rglob("*") if path.is_file()), folder)
 
 
 def write_report(path: Path, content: Any) -> Path:

@@ -14,7 +14,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -24,8 +23,8 @@ from tools.cache import ROOT
 VENDOR = ROOT / "book" / "_vendor"
 MANIFEST = VENDOR / "manifest.json"
 
-KATEX = "0.19.1"  # MIT; its fonts too
-FONTAWESOME = "7.3.1"  # drawings: CC BY 4.0
+# The licences: MIT, its fonts too; CC BY 4.0 for the drawings.
+PACKAGES = {"katex": "0.19.1", "@fortawesome/fontawesome-free": "7.3.1"}
 
 # The drawings that the theme's templates, scripts and style sheets name. The build fails when
 # a page uses one that is not here: add its name, then `make vendor`.
@@ -42,30 +41,25 @@ ICONS = (
 )  # fmt: skip
 
 
-def unpack(package: str, version: str, scratch: Path) -> tuple[Path, str]:
-    """Fetch an npm package and return its unpacked folder and npm's digest of the archive.
+def fetch(scratch: Path) -> dict[str, dict[str, str]]:
+    """Install the packages in ``scratch``; return the version and npm's digest of each.
 
     Raises:
-        RuntimeError: npm is missing or could not fetch the package.
+        RuntimeError: npm is missing or could not fetch a package.
     """
-    command = ["npm", "pack", f"{package}@{version}", "--json", "--ignore-scripts"]
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--prefix", str(scratch)]
+    command += [f"{name}@{version}" for name, version in PACKAGES.items()]
     try:
-        run = subprocess.run(
-            command, cwd=scratch, check=True, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError:
         raise RuntimeError("npm is not installed; on Debian and Ubuntu: apt install npm") from None
     except subprocess.CalledProcessError as problem:
-        raise RuntimeError(f"npm could not fetch {package}: {problem.stderr[-400:]}") from None
-    # npm 12 answers with a dictionary by name, older ones with a list.
-    answer = json.loads(run.stdout)
-    (said,) = answer if isinstance(answer, list) else answer.values()
-    archive = scratch / said["filename"]
-    folder = scratch / archive.stem
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / "package", said["integrity"]
+        raise RuntimeError(f"npm could not fetch the packages: {problem.stderr[-400:]}") from None
+    lock = json.loads((scratch / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    return {
+        name: {key: lock[f"node_modules/{name}"][key] for key in ("version", "integrity")}
+        for name in PACKAGES
+    }
 
 
 def copy_katex(package: Path, target: Path) -> None:
@@ -114,20 +108,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            katex, katex_digest = unpack("katex", KATEX, Path(scratch))
-            icons, icons_digest = unpack(
-                "@fortawesome/fontawesome-free", FONTAWESOME, Path(scratch)
-            )
+            packages = fetch(Path(scratch))
             shutil.rmtree(VENDOR, ignore_errors=True)
+            katex, icons = (Path(scratch) / "node_modules" / name for name in PACKAGES)
             copy_katex(katex, VENDOR / "katex")
             copy_icons(icons, VENDOR / "fontawesome")
     except RuntimeError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    packages = {
-        "katex": {"version": KATEX, "integrity": katex_digest},
-        "@fortawesome/fontawesome-free": {"version": FONTAWESOME, "integrity": icons_digest},
-    }
     said = manifest(packages)
     _write(MANIFEST, said)
     print(f"{len(said['sha256'])} files in {VENDOR.relative_to(ROOT)}")
