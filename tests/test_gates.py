@@ -105,7 +105,7 @@ def test_a_sound_page_keeps_all_promises(visit, reader):
     seen = visit(reader, SOUND)
     assert gates.faults(seen) == []
     if reader == "desk":
-        assert [seen.seen[kind]["count"] for kind in ("formulas", "figures")] == [1, 1]
+        assert [seen["seen"][kind]["count"] for kind in ("formulas", "figures")] == [1, 1]
 
 
 END = "</main>"
