@@ -26,29 +26,35 @@ BASE = CONFIG["html"]["baseurl"]
 BRANCH = CONFIG["repository"]["branch"]
 ATOM = {"a": found.ATOM}
 built = pytest.mark.built
-# `found.MADE` are the pages that nobody wrote: index, search and 404.
 every_page = pytest.mark.parametrize("name", published.pages())
-every_written_page = pytest.mark.parametrize(
-    "name", [name for name in published.pages() if name not in found.MADE]
-)
-
-
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_documents_link_to_files_that_exist(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    places = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
-    assert [place for place in places if not (ROOT / place).exists()] == []
 
 
 @built
 @every_page
-def test_a_page_says_what_it_is_about(name) -> None:
-    (description,) = page(name).meta("description")
+def test_a_page_says_what_it_is_about_to_machines(name) -> None:
+    """`found.MADE` are the pages that nobody wrote, such as index, search and 404."""
+    meta, here = page(name).meta, urljoin(BASE, f"{name}.html")
+    (description,) = meta("description")
     assert 20 <= len(description) <= found.DESCRIPTION_LENGTH + 10, description
     assert page(name).language == CONFIG["sphinx"]["config"]["language"]
-    assert len(page(name).meta("theme-color")) == 2
     assert f"{BASE}{found.FEED}" in page(name).links("[rel~=alternate]")
-    assert (page(name).meta("robots") == ["noindex"]) == (name in found.MADE)
+    assert (meta("robots") == ["noindex"]) == (name in found.MADE)
+    if name in found.MADE:
+        return
+    assert page(name).links("[rel=canonical]") == set(meta("og:url")) == {here}
+    for needed in ("og:title", "og:description", "og:site_name", "og:image:alt"):
+        assert meta(needed)[0].strip(), needed
+    # The font of the cards has no Chinese letters; they would be drawn as boxes.
+    assert not re.search(r"[\u2e80-\u9fff]", meta("og:title")[0] + meta("og:description")[0])
+    (address,) = meta("og:image")
+    card = HTML / unquote(address.removeprefix(BASE))
+    with Image.open(card) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1146, 600))
+    facts = json.loads(page(name).soup.select_one('[type="application/ld+json"]').string)
+    assert facts["name"] in page(name).title
+    assert (facts["url"], facts["description"]) == (here, description)
+    is_chapter = name.startswith("notebooks/")
+    assert facts["@type"] == ("LearningResource" if is_chapter else "WebPage")
 
 
 @built
@@ -58,30 +64,6 @@ def test_no_two_pages_have_the_same_title_or_description() -> None:
     for said in (titles, [each.meta("description")[0] for each in written]):
         assert all(said)
         assert len(set(said)) == len(said), sorted(said)
-
-
-@built
-@every_written_page
-def test_a_page_has_an_address_a_card_and_facts_for_machines(name) -> None:
-    meta, here = page(name).meta, urljoin(BASE, f"{name}.html")
-    assert page(name).links("[rel=canonical]") == set(meta("og:url")) == {here}
-    assert meta("twitter:card") == ["summary_large_image"]
-    for needed in ("og:title", "og:description", "og:site_name", "og:image:alt"):
-        assert meta(needed)[0].strip(), needed
-    # The font of the cards has no Chinese letters; they would be drawn as boxes.
-    assert not re.search(r"[\u2e80-\u9fff]", meta("og:title")[0] + meta("og:description")[0])
-    (address,) = meta("og:image")
-    assert address.startswith(BASE)
-    card = HTML / unquote(address.removeprefix(BASE))
-    with Image.open(card) as picture:
-        assert (picture.format, picture.size) == ("PNG", (1146, 600))
-    assert card.stat().st_size <= 100_000
-    facts = json.loads(page(name).soup.select_one('[type="application/ld+json"]').string)
-    assert facts["url"] == here
-    assert facts["name"] in page(name).title
-    assert facts["description"] == meta("description")[0]
-    is_chapter = name.startswith("notebooks/")
-    assert facts["@type"] == ("LearningResource" if is_chapter else "WebPage")
 
 
 @built
@@ -102,10 +84,8 @@ def test_the_feed_holds_the_changes_and_leads_to_them() -> None:
     given = [[entry.find(f"a:{part}", ATOM).text for part in ("updated", "title")]
              for entry in entries]  # fmt: skip
     assert given == [[f"{day}T00:00:00Z", title] for day, title in wanted]
-    assert root.find("a:updated", ATOM).text == max(updated for updated, _ in given)
     assert all(root.find(needed, ATOM).text for needed in ("a:id", "a:title", "a:author/a:name"))
     places = [entry.find("a:id", ATOM).text for entry in entries]
-    assert len(set(places)) == len(places)
     assert {urlsplit(place).fragment for place in places} <= page(found.CHANGES).ids
 
 
