@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from urllib.parse import parse_qs, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 import yaml
-from built_pages import Page, page, pages
+from built_pages import page, pages
 from PIL import Image
 
 from tools import published, repository
@@ -36,7 +36,7 @@ def test_a_page_says_what_it_is_about_to_machines(name) -> None:
     meta, here = page(name).meta, urljoin(BASE, f"{name}.html")
     (description,) = meta("description")
     assert 20 <= len(description) <= found.DESCRIPTION_LENGTH + 10, description
-    assert page(name).language == CONFIG["sphinx"]["config"]["language"]
+    assert page(name).soup.html["lang"] == CONFIG["sphinx"]["config"]["language"]
     assert f"{BASE}{found.FEED}" in page(name).links("[rel~=alternate]")
     assert (meta("robots") == ["noindex"]) == (name in found.MADE)
     if name in found.MADE:
@@ -103,36 +103,30 @@ def test_a_lost_reader_finds_the_way_from_any_depth() -> None:
     assert (HTML / ".nojekyll").is_file()
 
 
-def to(host: str, seen: Page) -> list[str]:
-    return [address for address in seen.addresses if urlsplit(address).netloc == host]
-
-
 @built
 @every_page
-def test_a_chapter_and_nothing_else_can_be_run_elsewhere(name) -> None:
-    colab, binder = (to(host, page(name)) for host in ("colab.research.google.com", "mybinder.org"))
-    if not name.startswith("notebooks/"):
-        assert colab + binder == []
-        return
-    slug = repository.wanted().slug
-    assert [urlsplit(each).path for each in colab] == [f"/github/{slug}/blob/{BRANCH}/{name}.ipynb"]
-    (address,) = binder
-    assert urlsplit(address).path == f"/v2/gh/{slug}/{BRANCH}"
-    assert f"{name}.ipynb" in unquote(parse_qs(urlsplit(address).query)["urlpath"][0])
-    offered = HTML / f"_sources/{name}.ipynb"
-    assert any(each.endswith(f"_sources/{name}.ipynb") for each in page(name).addresses)
-    assert offered.read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()
-
-
-@built
-@every_page
-def test_a_page_leads_to_the_repository(name) -> None:
-    """The source, and a place to ask; and where a file is named, it exists on the right branch."""
-    here = repository.wanted().repository
-    assert here in page(name).addresses
-    assert any(address.startswith(f"{here}/issues/new") for address in page(name).addresses)
-    for address in page(name).addresses:
+def test_a_page_leads_to_the_repository_and_a_chapter_to_where_it_runs(name) -> None:
+    """The source, a place to ask, Colab and Binder; what is named exists, on the right branch."""
+    here, slug = repository.wanted().repository, repository.wanted().slug
+    addresses = [unquote(each) for each in page(name).addresses]
+    assert here in addresses
+    assert any(each.startswith(f"{here}/issues/new") for each in addresses)
+    for address in addresses:
         match = re.match(re.escape(here) + r"/(?:blob|edit|tree)/([^/]+)/([^?#]+)", address)
         if match:
             assert match[1] == BRANCH, address
-            assert (ROOT / unquote(match[2])).exists(), address
+            assert (ROOT / match[2]).exists(), address
+    colab, binder = (
+        [each for each in addresses if urlsplit(each).netloc == host]
+        for host in ("colab.research.google.com", "mybinder.org")
+    )
+    if not name.startswith("notebooks/"):
+        assert colab + binder == []
+        return
+    assert colab == [f"https://colab.research.google.com/github/{slug}/blob/{BRANCH}/{name}.ipynb"]
+    (address,) = binder
+    assert address.startswith(f"https://mybinder.org/v2/gh/{slug}/{BRANCH}?urlpath=")
+    assert f"{name}.ipynb" in address
+    assert any(each.endswith(f"_sources/{name}.ipynb") for each in addresses)
+    offered = HTML / f"_sources/{name}.ipynb"
+    assert offered.read_bytes() == (ROOT / f"{name}.ipynb").read_bytes()

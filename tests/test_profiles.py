@@ -40,7 +40,6 @@ def test_the_variable_decides_on_any_machine(monkeypatch, name):
     assert profiles.pick(small=small, full=full) is (small if name == "small" else full)
 
 
-@pytest.mark.parametrize("variable", [None, "   "])  # empty is as good as unset
 @pytest.mark.parametrize(
     ("gpu", "hub", "use_cpu", "expected"),
     [
@@ -52,12 +51,12 @@ def test_the_variable_decides_on_any_machine(monkeypatch, name):
     ],
 )
 def test_full_is_chosen_only_with_a_gpu_to_use_and_the_hub_which_is_asked_once(
-    monkeypatch, variable, gpu, hub, use_cpu, expected
+    monkeypatch, gpu, hub, use_cpu, expected
 ):
     asked = machine(monkeypatch, gpu=gpu, hub=hub)
-    for name, value in ((profiles.VARIABLE, variable), ("ACCELERATE_USE_CPU", use_cpu)):
-        if value is not None:
-            monkeypatch.setenv(name, value)
+    monkeypatch.setenv(profiles.VARIABLE, "   ")  # empty is as good as unset
+    if use_cpu is not None:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", use_cpu)
     assert [profiles.current() for _ in range(3)] == [expected] * 3
     assert len(asked) <= 1
 
@@ -108,14 +107,9 @@ def test_the_hub_is_reachable_if_it_answers_at_all(monkeypatch, answer, offline,
 @pytest.mark.parametrize(
     ("profile", "limit", "said"),
     [
-        *(
-            (name, "", f"HANDBOOK_PROFILE is '{name}'.*'small' or 'full'")
-            for name in ("Full", "x,y")
-        ),
-        *(
-            ("full", limit, f"HANDBOOK_REHEARSAL is '{limit}'.* 1 or more")
-            for limit in ("0", "2.5", "²")
-        ),
+        ("Full", "", "HANDBOOK_PROFILE is 'Full'.*'small' or 'full'"),
+        ("full", "0", "HANDBOOK_REHEARSAL is '0'.* 1 or more"),
+        ("full", "2.5", "HANDBOOK_REHEARSAL is '2.5'.* 1 or more"),
         ("small", "2", "only 'full' is rehearsed.*HANDBOOK_PROFILE=full"),
     ],
 )
