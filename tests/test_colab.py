@@ -18,6 +18,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import nbformat
 import pytest
@@ -28,7 +29,6 @@ from nbformat.v4 import new_code_cell
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import helpers
 from tools import lock, repository
 from tools.cache import BUILD, ROOT, notebooks
 
@@ -57,39 +57,22 @@ def test_our_bounds_admit_what_colab_ships():
         assert wanted.specifier.contains(pin.version), f"Colab has {listed}, we want {wanted}"
 
 
-# --- the cell, with pip replaced ------------------------------------------------------
-
-
-class Shell:
-    """A shell of IPython as far as the cell can see it; its pip only writes down."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.magics = name, []
-
-    def __str__(self) -> str:
-        return f"<{self.name} object at 0x7f>"
-
-    def run_line_magic(self, name: str, line: str) -> None:
-        self.magics.append(f"%{name} {line}")
-
-
-def run_cell(shell: Shell) -> None:
+def test_the_cell_installs_the_package_in_colab_alone_and_sees_that_it_did(monkeypatch):
+    """With pip replaced."""
     source = TransformerManager().transform_cell(CELL)
-    exec(compile(source, "set-up", "exec"), {"get_ipython": lambda: shell})
-
-
-def test_the_cell_installs_the_package_in_colab_alone_and_sees_that_it_did(capsys, monkeypatch):
-    elsewhere, colab = Shell("ipykernel.zmqshell.ZMQInteractiveShell"), Shell("google.colab._shell")
-    run_cell(elsewhere)
-    assert (elsewhere.magics, capsys.readouterr()) == ([], ("", ""))
-    run_cell(colab)
-    assert colab.magics == [INSTALL.strip()]
-    assert capsys.readouterr().out == f"The handbook is installed, version {helpers.__version__}\n"
-    assert len(CELL.splitlines()) <= 6
-    assert max(map(len, CELL.splitlines())) <= 76
+    magics = []
+    shell = MagicMock(run_line_magic=lambda name, line: magics.append(f"%{name} {line}"))
+    shell.__str__.return_value = "<ipykernel.zmqshell.ZMQInteractiveShell object at 0x7f>"
+    exec(source, {"get_ipython": lambda: shell})
+    assert magics == []
+    shell.__str__.return_value = "<google.colab._shell.Shell object at 0x7f>"
+    exec(source, {"get_ipython": lambda: shell})
+    assert magics == [INSTALL.strip()]
     monkeypatch.setitem(sys.modules, "helpers", None)  # as after a pip that installed nothing
     with pytest.raises(ModuleNotFoundError):
-        run_cell(colab)
+        exec(source, {"get_ipython": lambda: shell})
+    assert len(CELL.splitlines()) <= 6
+    assert max(map(len, CELL.splitlines())) <= 76
 
 
 # --- an environment like Colab's ------------------------------------------------------

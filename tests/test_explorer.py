@@ -109,7 +109,7 @@ def test_everything_is_chosen_by_the_keyboard_and_stays_on_paper(page):
 
 def test_every_number_that_is_shown_is_that_of_the_weights(page):
     weights = hundredths(READ[" ".join(DOG)][1])
-    for layer, head, word in [(0, 2, 3), (5, 11, 0), (2, 7, 7)]:
+    for layer, head, word in [(0, 2, 3), (5, 11, 0)]:
         page.get_by_role("group", name="Layer").get_by_label(str(layer), exact=True).check()
         page.get_by_role("group", name="Head").get_by_label(str(head), exact=True).check()
         page.locator(".attention-explorer-words input").nth(word).check()
