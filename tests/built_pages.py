@@ -17,10 +17,8 @@ class Page:
     """One page; the parts that many tests ask for are gathered once."""
 
     def __init__(self, source: str) -> None:
-        self.source = source
         self.soup = BeautifulSoup(source, "html.parser")
         self.title = self.soup.title.get_text()
-        self.language = self.soup.html.get("lang")
 
     @cached_property
     def text(self) -> str:

@@ -2,8 +2,8 @@
 
 A *visit* opens a page once, as one kind of reader, and asks many things at a time. A *promise*
 is a pure function that reads the answers and returns the faults, an empty list if there are
-none. ``PROMISES`` names all of them. ``test_pages.py`` and ``test_pages_phone_keyboard.py`` hold
-every page of the built book to them; ``test_gates.py`` holds small broken pages to them.
+none. ``PROMISES`` names all of them. ``test_pages.py`` holds every page of the built book to
+them; ``test_gates.py`` holds small broken pages to them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -58,25 +57,21 @@ def hold(faults: list[str]) -> None:
 # --- visits -----------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
 class Log:
-    """What a page asked for, with what became of it, and what it complained about."""
+    """What a page asks for from now on, with what becomes of it, and what it complains about."""
 
-    requests: dict[Request, str | None] = field(default_factory=dict)  # None: under way
-    sockets: list[str] = field(default_factory=list)
-    console: list[str] = field(default_factory=list)
-
-    def follow(self, page: Page) -> None:
-        """Listen to ``page`` from now on."""
-        page.on("request", lambda request: self._note(request, None))
-        page.on("requestfinished", lambda request: self._note(request, ""))
-        page.on("requestfailed", lambda request: self._note(request, request.failure or "failed"))
+    def __init__(self, page: Page) -> None:
+        self.requests: list[Request] = []
+        self.answered: set[Request] = set()
+        self.sockets: list[str] = []
+        self.console: list[str] = []
+        # Not the methods themselves: Playwright keeps a note in each handler.
+        page.on("request", lambda request: self.requests.append(request))
+        page.on("requestfinished", lambda request: self.answered.add(request))
+        page.on("requestfailed", lambda request: self.answered.add(request))
         page.on("websocket", lambda socket: self.sockets.append(socket.url))
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
-
-    def _note(self, request: Request, failure: str | None) -> None:
-        self.requests[request] = failure
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -85,53 +80,13 @@ class Log:
     def records(self) -> list[dict[str, Any]]:
         """Return a record of each request: address, status, and what went wrong."""
         records = [{"url": url, "status": 0, "failure": ""} for url in self.sockets]
-        for request, failure in self.requests.items():
+        for request in self.requests:
             if not request.url.startswith(("data:", "blob:", "about:")):
+                failure = request.failure or ""
                 response = None if failure else request.response()
                 status = response.status if response else 0
-                records.append({"url": request.url, "status": status, "failure": failure or ""})
+                records.append({"url": request.url, "status": status, "failure": failure})
         return records
-
-
-@dataclass
-class DesktopVisit:
-    """A page on a wide screen: light, dark, printed."""
-
-    address: str
-    requests: list[dict[str, Any]]
-    console: list[str]
-    seen: dict[str, Any]
-    colours: dict[str, list[dict[str, Any]]]
-    theme: dict[str, str]
-    axe: dict[str, dict[str, Any]]
-    printed: dict[str, Any]
-
-
-@dataclass
-class PhoneVisit:
-    """A page 360 pixels wide, as it comes and with everything unfolded."""
-
-    folded: dict[str, Any]
-    unfolded: dict[str, Any]
-    cut: list[str]
-    axe: dict[str, Any]
-
-
-@dataclass
-class KeyboardVisit:
-    """A page walked through with the Tab key alone."""
-
-    first: str
-    missed: list[str]
-    faults: list[str]
-
-
-@dataclass
-class ScriptlessVisit:
-    """A page in a browser that runs no script, and the same page with scripts."""
-
-    seen: dict[str, Any]
-    usual: dict[str, Any]
 
 
 def ask(page: Page, question: str, *arguments: Any) -> Any:
@@ -159,8 +114,7 @@ def opened(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Pag
     context = browser.new_context(reduced_motion="reduce", **options)
     try:
         page = context.new_page()
-        log = Log()
-        log.follow(page)
+        log = Log(page)
         page.goto(address, wait_until="load")
         if options.get("java_script_enabled", True):
             ask(page, "scrollThrough")
@@ -174,15 +128,8 @@ def settle(page: Page, log: Log) -> None:
     """Wait, at most five seconds, until no request is under way."""
     for _ in range(100):
         page.wait_for_timeout(50)
-        if None not in log.requests.values():
+        if log.answered.issuperset(log.requests):
             return
-
-
-def use_theme(page: Page, theme: str) -> str:
-    """Let the system prefer ``theme``; return the one the page shows in its next frame."""
-    page.emulate_media(color_scheme=theme)
-    page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
-    return page.evaluate("document.documentElement.dataset.theme || ''")
 
 
 def run_axe(page: Page, **options: Any) -> dict[str, Any]:
@@ -206,26 +153,33 @@ def run_axe(page: Page, **options: Any) -> dict[str, Any]:
     )
 
 
-def visit_desktop(browser: Browser, address: str) -> DesktopVisit:
-    """Open a page wide, once, and ask about it light, dark and printed."""
+Visit = dict[str, Any]
+
+
+def visit_desktop(browser: Browser, address: str) -> Visit:
+    """Open a page on a wide screen, once, and ask about it light, dark and printed."""
     theme, colours, axe = {}, {}, {}
     with opened(browser, address, color_scheme="light", **DESKTOP) as (page, log):
         ask(page, "layOut")
         seen = ask(page, "unfolded")
         settle(page, log)
         for each in ("light", "dark"):
-            theme[each] = use_theme(page, each)
+            page.emulate_media(color_scheme=each)
+            theme[each] = ask(page, "theme")
             colours[each], axe[each] = ask(page, "colours"), run_axe(page)
         page.emulate_media(media="print")
         page.set_viewport_size(PAPER)
         printed = ask(page, "printed", NOT_PRINTED)
         settle(page, log)
-        requests = log.records()
-    return DesktopVisit(address, requests, log.console, seen, colours, theme, axe, printed)
+        return {
+            "reader": "desktop", "address": address, "requests": log.records(),
+            "console": log.console, "seen": seen, "colours": colours, "theme": theme, "axe": axe,
+            "printed": printed,
+        }  # fmt: skip
 
 
-def visit_phone(browser: Browser, address: str) -> PhoneVisit:
-    """Open a page as on a phone of 360 pixels."""
+def visit_phone(browser: Browser, address: str) -> Visit:
+    """Open a page on a phone of 360 pixels, as it comes and with everything unfolded."""
     limit = PHONE["viewport"]["width"]
     with opened(browser, address, **PHONE) as (page, _log):
         ask(page, "layOut")
@@ -233,11 +187,12 @@ def visit_phone(browser: Browser, address: str) -> PhoneVisit:
         ask(page, "openDetails")
         unfolded = ask(page, "width", limit)
         axe = run_axe(page, runOnly={"type": "rule", "values": ON_PHONE})
-        return PhoneVisit(folded, unfolded, ask(page, "cut"), axe)
+        widths = {"folded": folded, "unfolded": unfolded}
+        return {"reader": "phone", "widths": widths, "cut": ask(page, "cut"), "axe": axe}
 
 
-def visit_by_keyboard(browser: Browser, address: str) -> KeyboardVisit:
-    """Walk through a page with Tab."""
+def visit_by_keyboard(browser: Browser, address: str) -> Visit:
+    """Walk through a page with the Tab key alone."""
     with opened(browser, address, **DESKTOP) as (page, _log):
         wanted = ask(page, "watchKeyboard")
         session = page.context.new_cdp_session(page)
@@ -247,30 +202,29 @@ def visit_by_keyboard(browser: Browser, address: str) -> KeyboardVisit:
             session.send("Input.dispatchKeyEvent", tab)
             if pressed % 10 == 9 and page.evaluate("document.activeElement === document.body"):
                 break
-        return KeyboardVisit(**ask(page, "keyboard"))
+        return {"reader": "keyboard", **ask(page, "keyboard")}
 
 
-def visit_without_scripts(browser: Browser, address: str, usual: DesktopVisit) -> ScriptlessVisit:
+def visit_without_scripts(browser: Browser, address: str, usual: Visit) -> Visit:
     """Open a page where scripts are off, to compare it with its ``usual`` visit."""
     with opened(browser, address, java_script_enabled=False, **DESKTOP) as (page, _log):
         ask(page, "layOut")
-        return ScriptlessVisit(ask(page, "unfolded"), usual.seen)
+        return {"reader": "without scripts", "seen": ask(page, "unfolded"), "usual": usual["seen"]}
 
 
-def write_down(name: str, visit: Any) -> Path:
+def write_down(name: str, visit: Visit) -> Path:
     """Keep all that a visit saw: what the page asked for, what axe passed."""
-    folder = published.REPORTS / type(visit).__name__.removesuffix("Visit").lower()
-    return published.write_report(folder / f"{name}.json", asdict(visit))
+    return published.write_report(published.REPORTS / visit["reader"] / f"{name}.json", visit)
 
 
 # --- promises ---------------------------------------------------------------------------
 
 
-def third_parties(visit: DesktopVisit) -> list[str]:
+def third_parties(visit: Visit) -> list[str]:
     """Nothing but the book's own host is asked for anything, and nothing asked for is missing."""
-    home = urlsplit(visit.address).netloc
+    home = urlsplit(visit["address"]).netloc
     faults = []
-    for request in visit.requests:
+    for request in visit["requests"]:
         if urlsplit(request["url"]).netloc != home:
             faults.append(f"third party: {request['url']}")
         elif request["failure"] or request["status"] >= 400:
@@ -278,14 +232,14 @@ def third_parties(visit: DesktopVisit) -> list[str]:
     return faults
 
 
-def theme_does_not_follow(visit: DesktopVisit) -> list[str]:
+def theme_does_not_follow(visit: Visit) -> list[str]:
     """A system in dark mode gets the dark page, and a drawing changes its colours with it."""
     faults = [
         f"the page is {shown!r} where the system prefers {theme!r}"
-        for theme, shown in visit.theme.items()
+        for theme, shown in visit["theme"].items()
         if shown != theme
     ]
-    pairs = zip(visit.colours["light"], visit.colours["dark"], strict=True)
+    pairs = zip(visit["colours"]["light"], visit["colours"]["dark"], strict=True)
     same = [light["name"] for light, dark in pairs if light["painted"] == dark["painted"]]
     return faults + [f"drawing that stays as it was: {name}" for name in same]
 
@@ -301,33 +255,31 @@ def inaccessible(result: dict[str, Any], at_least: int) -> list[str]:
     ]
 
 
-def sideways(visit: PhoneVisit) -> list[str]:
+def sideways(visit: Visit) -> list[str]:
     """On a phone 360 pixels wide, nobody has to scroll sideways to read."""
     limit = PHONE["viewport"]["width"]
     return [
         f"{state}: {found['width']} pixels wide; {'; '.join(found['culprits'])}"
-        for state, found in (("folded", visit.folded), ("unfolded", visit.unfolded))
+        for state, found in visit["widths"].items()
         if found["width"] > limit
     ]
 
 
-def unreachable(visit: KeyboardVisit) -> list[str]:
+def unreachable(visit: Visit) -> list[str]:
     """By keyboard all is reached, in sight; first comes a skip link (axe asks where it leads)."""
-    faults = [f"Tab never comes to {name}" for name in visit.missed] + visit.faults
-    if "skip" not in visit.first.lower():
-        faults.append(f"the first Tab leads to {visit.first or 'nothing'}, not to a skip link")
+    faults = [f"Tab never comes to {name}" for name in visit["missed"]] + visit["faults"]
+    if "skip" not in visit["first"].lower():
+        faults.append(f"the first Tab leads to {visit['first'] or 'nothing'}, not to a skip link")
     return faults
 
 
-def unfit_for_print(visit: DesktopVisit) -> list[str]:
+def unfit_for_print(visit: Visit) -> list[str]:
     """Paper gets dark ink, from the dark page too, whole code, and nothing to be pressed."""
-    faults = [f"on paper, {fault}" for fault in visit.printed["cut"]]
-    if visit.printed["controls"]:
-        faults.append(f"{visit.printed['controls']} menus or buttons would be printed")
-    if not visit.printed["text"]:
-        faults.append("nothing would be printed")
-    if max(visit.printed["ink"]) > 127:
-        faults.append(f"the text would be printed in the pale colour {visit.printed['ink']}")
+    faults = [f"on paper, {fault}" for fault in visit["printed"]["cut"]]
+    if visit["printed"]["controls"]:
+        faults.append(f"{visit['printed']['controls']} menus or buttons would be printed")
+    if max(visit["printed"]["ink"]) > 127:
+        faults.append(f"the text would be printed in the pale colour {visit['printed']['ink']}")
     return faults
 
 
@@ -336,42 +288,42 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]{5,}", text.lower()))
 
 
-def lost_without_scripts(visit: ScriptlessVisit) -> list[str]:
+def lost_without_scripts(visit: Visit) -> list[str]:
     """Without scripts all is there to read: text, formulas and figures."""
-    faults = visit.seen["formulas"]["faults"] + visit.seen["figures"]["faults"]
-    before, after = words(visit.usual["text"]), words(visit.seen["text"])
+    faults = visit["seen"]["formulas"]["faults"] + visit["seen"]["figures"]["faults"]
+    before, after = words(visit["usual"]["text"]), words(visit["seen"]["text"])
     if len(lost := before - after) > 0.05 * len(before):
         faults.append(f"{len(lost)} of {len(before)} words are gone, such as {sorted(lost)[:8]}")
     for kind in ("formulas", "figures"):
-        here, wanted = visit.seen[kind]["count"], visit.usual[kind]["count"]
+        here, wanted = visit["seen"][kind]["count"], visit["usual"][kind]["count"]
         if here < wanted:
             faults.append(f"only {here} of {wanted} {kind} are there")
     return faults
 
 
-PROMISES: dict[type, dict[str, Callable[[Any], list[str]]]] = {
-    DesktopVisit: {
+PROMISES: dict[str, dict[str, Callable[[Visit], list[str]]]] = {
+    "desktop": {
         "nobody else is asked": third_parties,
-        "no complaint in the console": lambda visit: visit.console,
-        "formulas typeset": lambda visit: visit.seen["formulas"]["faults"],
-        "markup rendered": lambda visit: visit.seen["markup"],
-        "figures shown": lambda visit: visit.seen["figures"]["faults"],
-        "accessible by light": lambda visit: inaccessible(visit.axe["light"], at_least=16),
-        "accessible in the dark": lambda visit: inaccessible(visit.axe["dark"], at_least=16),
+        "no complaint in the console": lambda visit: visit["console"],
+        "formulas typeset": lambda visit: visit["seen"]["formulas"]["faults"],
+        "markup rendered": lambda visit: visit["seen"]["markup"],
+        "figures shown": lambda visit: visit["seen"]["figures"]["faults"],
+        "accessible by light": lambda visit: inaccessible(visit["axe"]["light"], at_least=16),
+        "accessible in the dark": lambda visit: inaccessible(visit["axe"]["dark"], at_least=16),
         "follows the system's theme": theme_does_not_follow,
         "fit for print": unfit_for_print,
     },
-    PhoneVisit: {
+    "phone": {
         "no sideways scroll": sideways,
-        "nothing cut off": lambda visit: visit.cut,
-        "accessible by touch": lambda visit: inaccessible(visit.axe, at_least=1),
+        "nothing cut off": lambda visit: visit["cut"],
+        "accessible by touch": lambda visit: inaccessible(visit["axe"], at_least=1),
     },
-    KeyboardVisit: {"all by keyboard": unreachable},
-    ScriptlessVisit: {"all without scripts": lost_without_scripts},
+    "keyboard": {"all by keyboard": unreachable},
+    "without scripts": {"all without scripts": lost_without_scripts},
 }
 
 
-def faults(visit: Any) -> list[str]:
+def faults(visit: Visit) -> list[str]:
     """Return each broken promise of a visit, and what broke it."""
-    kept = PROMISES[type(visit)]
+    kept = PROMISES[visit["reader"]]
     return [f"{promise}: {fault}" for promise, found in kept.items() for fault in found(visit)]

@@ -1,48 +1,38 @@
-"""A page of one piece of HTML and the book's own scripts, opened in a browser without a server."""
+"""A page of one piece of HTML and the book's own script for it, as a browser opens it."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from tools.cache import ROOT
+import gates
+from playwright.sync_api import Browser, Page
 
-STATIC = ROOT / "book" / "_static"
-ADDRESS = "http://handbook.test/"
+from tools.cache import ROOT
+from tools.serve import serve
+
+STYLE = "interactive.css"
 # Scripts from the page's own host only: no inline script, no inline handler. Figures bring styles.
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:"
-TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
 
 
-def opened(browser, body: str, script: str, **context):
-    """Open a page that holds ``body`` and loads ``script``; fail when anything else is loaded.
+@contextlib.contextmanager
+def opened(browser: Browser, folder: Path, body: str, script: str) -> Iterator[Page]:
+    """Open a page in ``folder`` that holds ``body`` and loads ``script``.
 
-    Further keywords go to ``new_context``. The page's list ``problems`` gathers errors of
-    scripts, and what the page's policy refused.
+    Afterwards, fail if a script failed or the page asked for anything against its policy.
     """
-    files = {
-        "": f'<!DOCTYPE html><html lang="en"><head><title>A page</title>'
+    for name in (script, STYLE):
+        shutil.copy(ROOT / "book" / "_static" / name, folder)
+    (folder / "index.html").write_text(
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>A page</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<link rel="stylesheet" href="interactive.css"><script defer src="{script}"></script>'
-        f"</head><body><main>{body}</main></body></html>"
-    }
-    page = browser.new_context(**context).new_page()
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda message: page.problems.append(message.text))
-
-    def serve(route):
-        name = route.request.url.removeprefix(ADDRESS)
-        if name == "favicon.ico":
-            route.fulfill(status=204)
-        elif name in files:
-            route.fulfill(body=files[name], content_type=TYPES[".html"])
-        elif name in (script, "interactive.css"):
-            kind = TYPES[Path(name).suffix]
-            route.fulfill(body=(STATIC / name).read_text(encoding="utf-8"), content_type=kind)
-        else:
-            page.problems.append(f"asked for {route.request.url}")
-            route.abort()
-
-    page.route("**/*", serve)
-    page.goto(ADDRESS)
-    return page
+        f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{STYLE}">'
+        f'<script defer src="{script}"></script></head><body><main>{body}</main></body></html>',
+        encoding="utf-8",
+    )
+    with serve(folder) as address, gates.opened(browser, address) as (page, log):
+        yield page
+        assert log.console == []

@@ -71,11 +71,9 @@ def said(tokens: list[str], written: np.ndarray, layer: int, head: int, word: in
 
 
 @pytest.fixture
-def page(browser):
-    page = opened(browser, made()._repr_html_(), SCRIPT)
-    yield page
-    assert page.problems == []
-    page.context.close()
+def page(browser, tmp_path):
+    with opened(browser, tmp_path, made()._repr_html_(), SCRIPT) as page:
+        yield page
 
 
 def test_everything_is_chosen_by_the_keyboard_and_stays_on_paper(page):
@@ -111,7 +109,7 @@ def test_everything_is_chosen_by_the_keyboard_and_stays_on_paper(page):
 
 def test_every_number_that_is_shown_is_that_of_the_weights(page):
     weights = hundredths(READ[" ".join(DOG)][1])
-    for layer, head, word in [(0, 2, 3), (5, 11, 0), (2, 7, 7)]:
+    for layer, head, word in [(0, 2, 3), (5, 11, 0)]:
         page.get_by_role("group", name="Layer").get_by_label(str(layer), exact=True).check()
         page.get_by_role("group", name="Head").get_by_label(str(head), exact=True).check()
         page.locator(".attention-explorer-words input").nth(word).check()
@@ -133,7 +131,7 @@ def test_every_number_that_is_shown_is_that_of_the_weights(page):
 @pytest.mark.built
 @torch.no_grad()
 def test_the_book_shows_the_encoders_weights_on_a_phone(browser, site):
-    """By keys; that its words can be read on their shades, axe says in test_pages.py."""
+    """By keys; how wide it is, and how well it can be read, test_pages.py asks."""
     path = assets.model("encoder")
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModel.from_pretrained(path, attn_implementation="eager").eval()
@@ -154,4 +152,3 @@ def test_the_book_shows_the_encoders_weights_on_a_phone(browser, site):
         root.get_by_role("group", name="Layer").get_by_label("0", exact=True).focus()
         page.keyboard.press("Space")
         assert status.inner_text() == said(tokens, written, 0, head, word)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -15,8 +15,8 @@ LIGHT, DARK = "#ffffff", "#121212"
 SVG = "{http://www.w3.org/2000/svg}"
 ALT = 'Bars "rise" & a line <falls> as it\'s trained.'
 
-# What eyes without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009,
-# table of severity 1.0.
+# What eyes see that cannot tell red from green, one man in twelve has some of it, on linear RGB:
+# Machado, Oliveira and Fernandes 2009, table of severity 1.0.
 EYES = {
     "all cones": np.eye(3),
     "no long-wave cones": [
@@ -26,10 +26,6 @@ EYES = {
     "no middle-wave cones": [
         [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
         [-0.011820, 0.042940, 0.968881],
-    ],
-    "no short-wave cones": [
-        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
     ],
 }  # fmt: skip
 

@@ -5,8 +5,6 @@ How quizzes and the attention explorer answer is asked in their own files.
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import gates
@@ -27,65 +25,12 @@ CHAPTERS = published.chapters()
 # --- finding the way --------------------------------------------------------------------
 
 
-@cache
-def headings() -> dict[str, set[str]]:
-    """The words in the headings of each page."""
-    return {
-        name: gates.words(
-            " ".join(h.get_text() for h in page(name).soup.select("main :is(h1,h2,h3)"))
-        )
-        for name in READING
-    }
-
-
-def distinctive(name: str) -> str:
-    """The word in the headings of a page that fewest other pages have in theirs."""
-    pages_with = Counter(word for words in headings().values() for word in words)
-    return min(headings()[name], key=lambda word: (pages_with[word], -len(word), word))
-
-
-@pytest.mark.parametrize("name", READING)
-def test_search_finds_the_page(reader, site, name):
-    """A word of its headings leads to it."""
-    reader.goto(f"{site}search.html?q={distinctive(name)}")
-    reader.locator(f"#search-results a[href*='{name}.html']").first.wait_for(timeout=PATIENCE)
-
-
-def test_search_says_when_there_is_nothing(reader, site):
-    """The test above is not passed by a search that finds every page for every word."""
-    reader.goto(f"{site}search.html?q=qwertzuiop")
-    reader.wait_for_function(
-        "/did not match|no results|found 0/i.test(document.querySelector('main').innerText)"
-    )
-    assert reader.locator("#search-results a").count() == 0
-
-
-def test_the_search_field_leads_to_results(reader, site):
-    """By keyboard alone: open the search, type, Enter, Tab to the first result."""
-    name = CHAPTERS[-1]
-    reader.goto(f"{site}{READING[0]}.html")
-    reader.locator("button[class*=search-button]:visible").first.focus()
-    reader.keyboard.press("Enter")
-    reader.wait_for_function("document.activeElement.matches('input[type=search]')")
-    reader.keyboard.type(distinctive(name))
-    reader.keyboard.press("Enter")
-    reader.locator(f"#search-results a[href*='{name}.html']").first.wait_for()
-    assert "search.html" in reader.url
-
-
-def test_the_entrance_leads_to_the_cover_and_on(reader, site):
-    """The address of the book shows its first page, and that page leads to the second."""
+def test_a_newcomer_finds_the_cover_a_theme_and_a_chapter(reader, site):
+    """From the book's address to the cover, on to the next page, and by search to a chapter."""
+    shown = "document.documentElement.dataset.theme"
     reader.goto(site)
     reader.wait_for_url(f"{site}{READING[0]}.html")
     assert reader.locator("main h1").first.is_visible()
-    reader.locator("a.right-next:visible").click()
-    reader.wait_for_url(f"{site}{READING[1]}.html")
-
-
-def test_the_theme_can_be_chosen_and_is_remembered(reader, site):
-    """The switch works with the keyboard, and the next page knows what was chosen."""
-    shown = "document.documentElement.dataset.theme"
-    reader.goto(f"{site}{READING[0]}.html")
     assert reader.evaluate(shown) == "light"
     switch = reader.locator("button.theme-switch-button:visible").first
     for _ in range(3):  # the switch goes round: as the system does, light, dark
@@ -93,9 +38,16 @@ def test_the_theme_can_be_chosen_and_is_remembered(reader, site):
             break
         switch.focus()
         reader.keyboard.press("Enter")
-    assert reader.evaluate(shown) == "dark"
-    reader.goto(f"{site}{READING[1]}.html")
-    assert reader.evaluate(shown) == "dark"
+    reader.locator("a.right-next:visible").click()
+    reader.wait_for_url(f"{site}{READING[1]}.html")
+    assert reader.evaluate(shown) == "dark", "what was chosen is forgotten"
+    reader.locator("button[class*=search-button]:visible").first.focus()
+    reader.keyboard.press("Enter")
+    reader.wait_for_function("document.activeElement.matches('input[type=search]')")
+    reader.keyboard.type(page(CHAPTERS[-1]).soup.h1.get_text().rstrip("#"))
+    reader.keyboard.press("Enter")
+    reader.locator(f"#search-results a[href*='{CHAPTERS[-1]}.html']").first.wait_for()
+    assert reader.locator("#search-results li").count() < len(READING), "every page is found"
 
 
 def test_a_menu_opens_by_keyboard(reader, site):

@@ -53,10 +53,7 @@ def test_the_list_of_addresses_is_right_and_all_its_names_are_installed():
     assert len(names) == len(LIBRARIES), "a name is listed twice"
     module = "https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module"
     assert LIBRARIES["torch.nn.Module.eval"] == f"{module}.eval"
-    assert LIBRARIES["json"] == "https://docs.python.org/3/library/json.html#module-json"
     assert LIBRARIES["numpy.abs"].endswith("/numpy.absolute.html#numpy.absolute")
-    own = "torch.nn.modules.linear.Linear"  # as signatures and sphinx-codeautolink say it
-    assert api_reference.own_name("torch.nn.Linear.eval") == f"{own}.eval"
 
 
 @built
@@ -71,33 +68,23 @@ def test_every_room_has_a_page_that_documents_what_it_offers(room):
 
 @built
 @every_chapter
-def test_names_in_code_are_linked_and_lead_somewhere(chapter):
-    code = "\n".join(re.sub(r"#.*|'.*?'|\".*?\"", "", one) for one in cells(chapter, "code"))
-    wanted = {name: address for name, address in LIBRARIES.items() if "." in name}
-    for room in ROOMS:
-        short = room.removeprefix("helpers.")
-        wanted |= {f"{short}.{name}": f"../{place}" for name, place in offered(room).items()}
-    found = page(f"notebooks/{chapter}").links(CODE)
-    for name, address in wanted.items():
-        assert address in found or not re.search(rf"(?<![.\w]){re.escape(name)}\(", code), name
-    for link in found - set(LIBRARIES.values()):
-        file, _, anchor = link.removeprefix("../").partition("#")
-        assert anchor in page(file.removesuffix(".html")).ids, link
-    assert len(found) > 20
-
-
-@built
-@every_chapter
-def test_links_leave_the_code_as_it_was_and_come_once_in_a_section(chapter):
+def test_names_in_code_are_linked_and_the_code_stays_as_it_was(chapter):
     """What is copied is the source; a reader with a keyboard does not pass each link many times."""
     soup = page(f"notebooks/{chapter}").soup
     shown = {block.get_text().strip() for block in soup.select("div.highlight pre")}
     assert [source for source in cells(chapter, "code") if source.strip() not in shown] == []
-    found = Counter(
+    count = Counter(
         (*[around["id"] for around in link.find_parents("section")][-2:-1], link["href"])
         for link in soup.select(CODE)
     )
-    assert [place for place, count in found.items() if count > 1] == []
+    assert [place for place, times in count.items() if times > 1] == []
+    found = {link for *_, link in count}
+    ours = found - set(LIBRARIES.values())
+    assert len(found - ours) > 10
+    assert len(ours) >= 3
+    for link in ours:
+        file, _, anchor = link.removeprefix("../").partition("#")
+        assert anchor in page(file.removesuffix(".html")).ids, link
 
 
 # --- glossary, index, bibliography --------------------------------------------------
@@ -123,13 +110,8 @@ def test_the_glossary_is_complete_sorted_and_in_both_languages():
     assert first == sorted(first)
     every = [name.casefold() for term in terms for name in (*term.english, *term.chinese)]
     assert [name for name, count in Counter(every).items() if count > 1] == []
-    # A term is explained in a chapter, or told to be out of scope, or is common background.
-    told = r"Chapters? \d\d|article-map|Not treated"
-    background = r"learning|language|vision|open source|systems|recommender"
     for term in terms:
         assert all((term.english, term.chinese, re.search(r"(\S+\s+){3}.*\.$", term.definition)))
-        place = term.places or re.search(told, term.definition)
-        assert place or re.search(background, " ".join(term.english)), term
 
 
 @built
@@ -150,12 +132,10 @@ def test_papers_and_entries_belong_together_and_are_complete():
     found: list[str] = []
     for key, entry in papers.entries().entries.items():
         assert papers.cited_in(key), f"{key} is cited nowhere"
-        authors = entry.persons["author"]
         assert re.fullmatch(r"(19|20)\d\d", entry.fields["year"]), key
-        assert key == f"{authors[0].last_names[0].lower()}{entry.fields['year']}"
         venue = {"article": "journal", "inproceedings": "booktitle", "misc": "eprint"}[entry.type]
         assert entry.fields.get(venue), f"{key} lacks its {venue}"
-        assert "others" not in str(authors[-1]), f"{key}: name all authors"
+        assert "others" not in str(entry.persons["author"][-1]), f"{key}: name all authors"
         found += papers.identifiers(entry)
     assert [paper for paper, count in Counter(found).items() if count > 1] == []
 

@@ -170,12 +170,11 @@
     document.querySelectorAll("details").forEach((element) => (element.open = true));
   }
 
-  const text = () => clip([...textBlocks().values()].join(" "), 1e6);
-
   // All that a page shows when its answers and solutions are unfolded.
   function unfolded() {
     openDetails();
-    return { text: text(), formulas: formulas(), markup: markup(), figures: figures() };
+    const text = clip([...textBlocks().values()].join(" "), 1e6);
+    return { text, formulas: formulas(), markup: markup(), figures: figures() };
   }
 
   // Nothing scrolls on paper: what is wider than its box is lost, unless it shows beyond it.
@@ -194,14 +193,17 @@
     return {
       cut: [...wide.map((element) => `part is cut off: ${name(element)}`), ...cut()],
       controls: [...document.querySelectorAll(controls)].filter(isShown).length,
-      text: text().length,
       ink: [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)],
     };
   }
 
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+  // The theme that the page shows in its next frame.
+  const theme = () => frame().then(() => document.documentElement.dataset.theme || "");
+
   // What waits until it is scrolled into sight gets its chance, as with a reader.
   async function scrollThrough() {
-    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight) {
       scrollTo({ top, behavior: "instant" });
       await frame();
@@ -283,7 +285,7 @@
   }
 
   return {
-    unfolded, colours, width, cut, printed, openDetails, scrollThrough, layOut, watchKeyboard,
-    keyboard,
+    unfolded, colours, width, cut, printed, openDetails, scrollThrough, layOut, theme,
+    watchKeyboard, keyboard,
   };
 })()
