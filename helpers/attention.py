@@ -17,11 +17,12 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.shapes import checked
+from helpers.shapes import at_least_float32, checked
 
 # --- one attention ------------------------------------------------------------------
 
 
+@at_least_float32
 @checked
 def scaled_dot_product_attention(
     query: Float[Tensor, "*batch n_queries d_k"],
@@ -54,6 +55,7 @@ def scaled_dot_product_attention(
     return output, weights
 
 
+@at_least_float32
 @checked
 def masked_softmax(
     scores: Float[Tensor, "*batch n_keys"],
@@ -71,11 +73,11 @@ def masked_softmax(
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    # The lowest finite number, not -inf: a row of -inf would be 0/0 = NaN, forward and backward.
-    # Here no NaN arises even in between, so PyTorch's anomaly detection stays silent.
-    lowest = torch.finfo(scores.dtype).min
-    weights = scores.masked_fill(~mask, lowest).softmax(dim=-1)
-    return weights.masked_fill(~mask, 0.0)
+    # A row of -inf alone would be 0/0 = NaN, forward and backward. Here no NaN arises even in
+    # between, so PyTorch's anomaly detection stays silent.
+    nothing = ~mask.any(dim=-1, keepdim=True)
+    scores = scores.masked_fill(~mask, -math.inf).masked_fill(nothing, 0.0)
+    return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
 # --- many heads ---------------------------------------------------------------------
@@ -220,6 +222,7 @@ def padding_mask(attention_mask: Shaped[Tensor, "batch n_keys"]) -> Bool[Tensor,
 # --- the same in little memory ------------------------------------------------------
 
 
+@at_least_float32
 @checked
 def tiled_attention(
     query: Float[Tensor, "*batch n_queries d_k"],
@@ -252,27 +255,25 @@ def tiled_attention(
     """
     if tile < 1:  # a negative step would pass over all keys and return zeros
         raise ValueError(f"tile is {tile}; expected at least 1.")
-    # Sums over many tiles need more digits than bfloat16 has.
-    precise = torch.promote_types(query.dtype, torch.float32)
-    scaled = query.to(precise) / math.sqrt(query.shape[-1])
+    scaled, lowest = query / math.sqrt(query.shape[-1]), torch.finfo(query.dtype).min
     n_keys = key.shape[-2]
-    maximum = scaled.new_full((*scaled.shape[:-1], 1), torch.finfo(precise).min)
+    maximum = scaled.new_full((*scaled.shape[:-1], 1), lowest)
     total = torch.zeros_like(maximum)  # (…, n_queries, 1)
     output = scaled.new_zeros(*scaled.shape[:-1], value.shape[-1])  # (…, n_queries, d_v)
     # A view, no memory: (…, n_queries, n_keys).
     allowed = None if mask is None else mask.expand(*scaled.shape[:-1], n_keys)
     for start in range(0, n_keys, tile):
         part = slice(start, start + tile)
-        scores = scaled @ key[..., part, :].to(precise).transpose(-2, -1)  # (…, n_queries, tile)
+        scores = scaled @ key[..., part, :].transpose(-2, -1)  # (…, n_queries, tile)
         here = None if allowed is None else allowed[..., part]
         if here is not None:
-            scores = scores.masked_fill(~here, torch.finfo(precise).min)
+            scores = scores.masked_fill(~here, lowest)
         # The maximum cancels in the result, so no gradient needs to pass through it.
         new_maximum = torch.maximum(maximum, scores.detach().amax(dim=-1, keepdim=True))
         terms = torch.exp(scores - new_maximum)
         terms = terms if here is None else terms.masked_fill(~here, 0.0)
         correction = torch.exp(maximum - new_maximum)  # what the older terms were too large by
         total = total * correction + terms.sum(dim=-1, keepdim=True)
-        output = output * correction + terms @ value[..., part, :].to(precise)
+        output = output * correction + terms @ value[..., part, :]
         maximum = new_maximum
-    return (output / total.where(total > 0, 1.0)).to(query.dtype)
+    return output / total.where(total > 0, 1.0)

@@ -43,7 +43,7 @@ def test_docstrings_go_and_nothing_else_does():
 
 def test_several_sources_stand_in_one_block_of_python():
     text = show.show_source(attention.masked_softmax, transformer.LayerNorm).data
-    assert text.startswith("```python\n@checked\ndef masked_softmax(")
+    assert text.startswith("```python\n@at_least_float32\n@checked\ndef masked_softmax(")
     code = text.removeprefix("```python\n").removesuffix("\n```")
     defined = [node.name for node in ast.parse(code).body]
     assert defined == ["masked_softmax", "LayerNorm"]

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from helpers.transformer import (
     LayerNorm,
     Transformer,
     TransformerConfig,
+    beam_search,
     label_smoothed_loss,
     sinusoidal_positions,
     state_from_bert,
@@ -152,6 +154,37 @@ def test_layer_norm_is_pytorchs(shape, d_model, eps, scale, seed):
     assert_close(mine, other)
 
 
+HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+
+
+@HALVES
+@pytest.mark.parametrize("eps", [1e-5, 1e-12])
+def test_layer_norm_in_half_precision_is_pytorchs(dtype, eps):
+    """Squares beyond 65,504, and an eps that float16 takes for 0."""
+    x = torch.cat([1000 * torch.randn(5, 64), torch.full((1, 64), 7.0)]).to(dtype)
+    ours, theirs = (kind(64, eps).to(dtype) for kind in (LayerNorm, nn.LayerNorm))
+    assert ours(x).dtype == dtype
+    assert_close(ours(x), theirs(x), atol=1e-3, rtol=torch.finfo(dtype).eps)
+    assert_close(ours(x).double(), F.layer_norm(x.double(), (64,), eps=eps), atol=1e-3, rtol=1e-2)
+
+
+@HALVES
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_stacks_in_half_precision_are_as_near_as_pytorchs(dtype, norm):
+    config = small(d_model=32, norm=norm)
+    reference = torch_stacks(config)
+    encoder, decoder = make(Encoder, config, 0), make(Decoder, config, 0)
+    encoder.load_state_dict(state_from_torch(reference.encoder))
+    decoder.load_state_dict(state_from_torch(reference.decoder))
+    x, y, causal = torch.randn(40, 5, 32), torch.randn(40, 4, 32), causal_mask(4)
+    exact = reference(x, y, tgt_mask=~causal)
+    x, y = x.to(dtype), y.to(dtype)
+    theirs = reference.to(dtype)(x, y, tgt_mask=~causal)
+    ours = decoder.to(dtype)(y, encoder.to(dtype)(x), causal)
+    assert ours.dtype == dtype
+    assert (ours - exact).abs().mean() <= 1.2 * (theirs - exact).abs().mean()
+
+
 def test_dropout_acts_in_training_only():
     layer, x = EncoderLayer(small(dropout=0.5)), torch.randn(2, 3, 8)
     assert not torch.equal(layer(x), layer(x))
@@ -202,6 +235,15 @@ def test_decoder_is_pytorchs_under_any_masks(config, rows, n, m, seed):
     assert_close(ours(x, memory, mask, memory_mask), reference(x, memory, **masks))
     first = reference.layers[0](x, memory, **masks)
     assert_close(ours.layers[0](x, memory, mask, memory_mask), first)
+
+
+@pytest.mark.parametrize("kind", [nn.TransformerEncoder, nn.TransformerDecoder])
+def test_a_norm_that_a_post_norm_stack_has_too_many_is_refused(kind):
+    """PyTorch's nn.Transformer has one, and without it the stack would say something else."""
+    stacks = nn.Transformer(8, 2, 1, 1, 8, batch_first=True)
+    stack = stacks.encoder if kind is nn.TransformerEncoder else stacks.decoder
+    with pytest.raises(ValueError, match=r"expected stack\.norm = None"):
+        state_from_torch(stack)
 
 
 @property_test
@@ -359,6 +401,17 @@ def test_cross_attention_shows_the_weights_that_were_used(config, n, m, seed):
     assert_close(weights[:, 0, 0], expected)
 
 
+def test_a_model_made_without_memory_takes_all_it_needs_from_a_state():
+    made = make(Transformer, small(), 0)
+    with torch.device("meta"):
+        other = Transformer(small())
+    other = other.to_empty(device="cpu").eval()
+    other.positions.fill_(math.nan)  # what lies in memory that nobody has written
+    other.load_state_dict(made.state_dict())
+    source, target = torch.randint(3, 9, (2, 4)), torch.randint(3, 9, (2, 3))
+    assert torch.equal(other(source, target), made(source, target))
+
+
 # --- writing ------------------------------------------------------------------------
 
 
@@ -396,6 +449,41 @@ def test_beam_search_with_all_beams_finds_the_best_answer(seed, penalty, longest
     found = model.generate(source, max_length=longest, num_beams=20, length_penalty=penalty)
     answer = tuple(i for i in found[0].tolist() if i != 0)
     assert scores[answer] == pytest.approx(max(scores.values()), abs=1e-4)
+
+
+def best_of_few(tables, beams: int, penalty: float) -> tuple[float, dict]:
+    """Beam search with lists, in float64: the best score, and the score of each last answer."""
+
+    def score(answer):
+        return answer[1] / ((5 + len(answer[0])) / 6) ** penalty
+
+    kept = [((), 0.0)]
+    for table in tables:
+        longer = [(ids, log_p) for ids, log_p in kept if 2 in ids]
+        for ids, log_p in kept:
+            if 2 not in ids:
+                row = table[ids[-1] if ids else 1].double()[2:].log_softmax(-1).tolist()
+                longer += [((*ids, i), log_p + one) for i, one in enumerate(row, start=2)]
+        kept = sorted(longer, key=score, reverse=True)[:beams]
+    return score(kept[0]), {ids: score((ids, log_p)) for ids, log_p in kept}
+
+
+@property_test
+@given(
+    beams=st.integers(1, 5), penalty=st.sampled_from([0.0, 0.6, 1.5]), seed=seeds,
+    dtype=st.sampled_from([torch.float64, torch.float16, torch.bfloat16]),
+)  # fmt: skip
+def test_few_beams_keep_the_best_answers_finished_or_not_in_every_format(
+    beams, penalty, seed, dtype
+):
+    torch.manual_seed(seed)
+    tables = (2 * torch.randn(6, 7, 7)).to(dtype)  # for each length: last id, next id
+    found = beam_search(
+        lambda ids: tables[ids.shape[1] - 1][ids[:, -1]], torch.ones(1, beams, 1).long(),
+        small(), max_length=6, length_penalty=penalty,
+    )  # fmt: skip
+    best, scores = best_of_few(tables, beams, penalty)
+    assert scores[tuple(i for i in found[0].tolist() if i)] == pytest.approx(best, abs=1e-5)
 
 
 @writing_test
@@ -463,6 +551,15 @@ def test_label_smoothing_is_pytorchs(shape, classes, smoothing, ignored, seed):
     assert_close(torch.autograd.grad(ours, logits)[0], torch.autograd.grad(theirs, logits)[0])
 
 
+@HALVES
+def test_label_smoothing_in_half_precision_is_pytorchs(dtype):
+    logits, target = (8 * torch.randn(50, 1000)).to(dtype), torch.randint(0, 1000, (50,))
+    expected = F.cross_entropy(logits.double(), target, label_smoothing=0.1)
+    ours = label_smoothed_loss(logits, target)
+    assert ours.dtype == dtype
+    assert_close(ours.double(), expected, rtol=torch.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_an_id_that_is_ruled_out_makes_no_nan(smoothing):
     """Its log p is minus infinity: no matter without smoothing, infinite loss with it."""
@@ -522,6 +619,13 @@ def test_shared_embeddings_are_one_matrix():
 def test_choices_that_do_not_fit_are_refused(choices, named):
     with pytest.raises(ValueError, match=named):
         small(**choices)
+
+
+def test_numbers_of_numpy_are_kept_as_pythons():
+    config = small(source_vocab_size=np.int64(20), max_length=np.arange(9).max())
+    assert config == small(source_vocab_size=20, max_length=8)
+    assert {type(config.source_vocab_size), type(config.max_length)} == {int}
+    assert sinusoidal_positions(np.int32(3), np.int64(8)).shape == (3, 8)
 
 
 @pytest.mark.parametrize(

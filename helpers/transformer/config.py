@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from helpers.shapes import checked
 
 
@@ -61,6 +63,9 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse choices that do not fit each other before any weight is made."""
+        for name, value in tuple(vars(self).items()):
+            if isinstance(value, np.integer):  # kept as Python's, which JSON and others take
+                object.__setattr__(self, name, int(value))
         for name in (
             "source_vocab_size", "target_vocab_size", "d_model", "num_heads",
             "encoder_layers", "decoder_layers", "d_ff", "max_length",

@@ -33,7 +33,8 @@ class Transformer(nn.Module):
         self.decoder = Decoder(config)
         self.output = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("positions", _position_table(config), persistent=False)
+        # Part of the state: to_empty and load_state_dict would leave garbage in it otherwise.
+        self.register_buffer("positions", _position_table(config))
         self._initialize()
         if config.share_embeddings:
             self.target_embedding.weight = self.source_embedding.weight

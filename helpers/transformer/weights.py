@@ -31,11 +31,21 @@ def state_from_torch(stack: nn.TransformerEncoder | nn.TransformerDecoder) -> di
     """Return the weights of PyTorch's stack under our names, for ``load_state_dict``.
 
     Args:
-        stack: ``nn.Transformer(…).encoder`` or ``.decoder``, or one made by itself.
+        stack: ``nn.Transformer(…).encoder`` or ``.decoder``, or one made by itself. With
+            post-norm, set ``stack.norm = None``: PyTorch puts one more norm at the top, which the
+            paper and :class:`Encoder` do not have.
 
     Returns:
         What ``Encoder(…).load_state_dict`` or ``Decoder(…).load_state_dict`` takes.
+
+    Raises:
+        ValueError: a post-norm stack has a norm at the top.
     """
+    if stack.norm is not None and not stack.layers[0].norm_first:
+        raise ValueError(
+            "The stack is post-norm and has one more norm at the top; expected stack.norm = None, "
+            "because each of its layers ends in a norm already."
+        )
     if isinstance(stack, nn.TransformerEncoder):
         names = ("attention", "feed_forward")
     else:
