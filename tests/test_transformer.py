@@ -612,7 +612,7 @@ def test_shared_embeddings_are_one_matrix():
         ({"norm_eps": math.nan}, "norm_eps is nan"),
         ({"end_id": 9}, "end_id is 9; expected an id from 0 to 8"),
         ({"pad_id": 8, "source_vocab_size": 8}, "pad_id is 8; expected an id from 0 to 7"),
-        ({"begin_id": 2}, "expected three different"),
+        ({"begin_id": 2}, "expected different"),
         ({"share_embeddings": True, "source_vocab_size": 10}, "target_vocab_size is 9"),
     ],
 )
