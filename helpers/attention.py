@@ -230,8 +230,8 @@ def padding_mask(
     if attention_mask.dtype != torch.bool and not known.all():
         raise ValueError(
             "attention_mask holds other numbers than 0 and 1; expected 1 "
-            "for a token, 0 for padding. A mask of 0 and -inf becomes one by "
-            "mask == 0."
+            "for a token, 0 for padding. A mask of 0 and -inf becomes one "
+            "by mask == 0."
         )
     return allowed.unsqueeze(1)  # (batch, 1, n_keys)
 

@@ -46,7 +46,7 @@ def state_from_torch(
     if stack.norm is not None and not stack.layers[0].norm_first:
         raise ValueError(
             "The stack is post-norm and has one more norm at the top; "
-            "expected stack.norm = None, as each layer ends in a norm already."
+            "expected stack.norm = None: each layer ends in a norm."
         )
     if isinstance(stack, nn.TransformerEncoder):
         names = ("attention", "feed_forward")
