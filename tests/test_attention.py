@@ -139,16 +139,6 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros_and_finite_gradients(dtyp
         assert (gradients[0][1] == 0).all()
 
 
-@pytest.mark.parametrize("size", [1e3, 1e6, 1e15])
-def test_large_scores_do_not_overflow(size):
-    query, key, value = tensors_of(0, (3, 4), (5, 4), (5, 2), spread=math.sqrt(size))
-    for output in (
-        attention.scaled_dot_product_attention(query, key, value)[0],
-        attention.tiled_attention(query, key, value, tile=2),
-    ):
-        assert_near(output / size**0.5, reference(query, key, value)[0] / size**0.5, torch.float32)
-
-
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("size", [33, -33, 2000])
@@ -238,7 +228,7 @@ def pytorch_twin(ours):
 
 
 @st.composite
-def multi_head_cases(draw, nothing_allowed):
+def multi_head_cases(draw):
     heads, d_k = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     batch, n_queries, n_keys = (draw(st.integers(1, top)) for top in (3, 6, 7))
     dtype, seed = draw(st.sampled_from([torch.float64, torch.float32])), draw(st.integers(0, 2**31))
@@ -253,7 +243,7 @@ def multi_head_cases(draw, nothing_allowed):
     ]  # fmt: skip
     shape = draw(st.sampled_from(shapes))
     mask = None if shape is None else torch.rand(shape) < draw(st.sampled_from([0.2, 0.7]))
-    if mask is not None and not nothing_allowed:
+    if mask is not None:  # where nothing is allowed, PyTorch gives NaN
         mask[..., 0] = True
     return ours, query, key, value, mask
 
@@ -266,7 +256,7 @@ def four_dimensional(mask, heads, query, key):
 
 
 @many
-@given(multi_head_cases(nothing_allowed=False))
+@given(multi_head_cases())
 def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
     ours, query, key, value, mask = case
     twin = pytorch_twin(ours)
@@ -288,24 +278,6 @@ def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
     for a, b in zip(of_mine, expected, strict=True):
         scale = max(1.0, float(b.abs().max()))
         assert_near(a / scale, b / scale, query.dtype)
-
-
-@many
-@given(multi_head_cases(nothing_allowed=True))
-def test_many_heads_with_rows_of_nothing_stay_finite(case):
-    ours, query, key, value, mask = case
-    output, weights = ours(query, key, value, mask)
-    assert output.shape == query.shape
-    assert weights.shape == (query.shape[0], ours.num_heads, query.shape[1], key.shape[1])
-    assert output.isfinite().all()
-    if mask is not None:
-        wide = four_dimensional(mask, ours.num_heads, query, key)
-        assert (weights[~wide] == 0).all()
-        blind = ~wide.any(-1).any(1)  # queries that see nothing in any head
-        bias = ours.output.bias.expand_as(output)
-        torch.testing.assert_close(output[blind], bias[blind])
-    gradients = torch.autograd.grad(output.square().sum(), list(ours.parameters()))
-    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -352,43 +324,6 @@ def test_a_layer_of_bert_recomputed():
     expected = theirs(x, attention_mask=additive)[0]
     output, _ = ours(x, x, x, attention.padding_mask(keep))
     torch.testing.assert_close(theirs.output.LayerNorm(x + output), expected)
-
-
-# --- heads and masks ----------------------------------------------------------------
-
-
-@many
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
-def test_heads_are_cut_and_put_together(batch, positions, heads, d_k):
-    vectors = torch.arange(batch * positions * heads * d_k).view(batch, positions, heads * d_k)
-    split = attention.split_heads(vectors, heads)
-    assert split.shape == (batch, heads, positions, d_k)
-    for head, chunk in enumerate(vectors.chunk(heads, dim=-1)):
-        assert torch.equal(split[:, head], chunk)
-    assert torch.equal(attention.merge_heads(split), vectors)
-
-
-@many
-@given(st.integers(0, 40))
-def test_causal_mask_allows_what_came_before(length):
-    place = torch.arange(length)
-    mask = attention.causal_mask(length)
-    assert mask.dtype == torch.bool
-    assert torch.equal(mask, place[:, None] >= place[None, :])
-
-
-@many
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([torch.long, torch.bool])
-)
-def test_padding_mask_hides_the_padding(lengths, dtype):
-    width = max(1, *lengths) if len(lengths) > 1 else max(1, lengths[0])
-    tokenized = torch.tensor([[int(i < n) for i in range(width)] for n in lengths]).to(dtype)
-    mask = attention.padding_mask(tokenized)
-    assert mask.dtype == torch.bool
-    assert mask.shape == (len(lengths), 1, width)
-    assert mask.sum(-1).flatten().tolist() == lengths
-    assert torch.equal(mask[:, 0], tokenized.bool())
 
 
 # --- errors -------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from helpers.transformer import (
     sinusoidal_positions,
     state_from_bert,
     state_from_torch,
-    warmup_learning_rate,
 )
 
 property_test = settings(deadline=None, derandomize=True, max_examples=100)
@@ -113,20 +112,6 @@ def for_torch(mask: torch.Tensor, heads: int) -> torch.Tensor:
 
 def assert_close(ours, theirs, atol=1e-9, rtol=1e-7):
     torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
-
-
-# --- positions ----------------------------------------------------------------------
-
-
-@property_test
-@given(length=st.integers(1, 60), half=st.integers(1, 20))
-def test_positions_are_the_papers_formula(length, half):
-    table = sinusoidal_positions(length, 2 * half)
-    assert table.shape == (length, 2 * half)
-    for p, i in itertools.product({0, length // 2, length - 1}, {0, half // 2, half - 1}):
-        angle = p / 10_000 ** (2 * i / (2 * half))
-        assert table[p, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
-        assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
 # --- the parts ----------------------------------------------------------------------
@@ -340,20 +325,6 @@ def test_encoder_is_berts(heads, d_k, layers, rows, n, seed):
 # --- what the model may and may not see ---------------------------------------------
 
 
-@property_test
-@given(config=configs(), n=st.integers(1, 6), m=st.integers(2, 7), seed=seeds)
-def test_no_position_sees_a_later_id(config, n, m, seed):
-    model = make(Transformer, config, seed)
-    source = torch.randint(1, config.source_vocab_size, (2, n))
-    target = torch.randint(1, config.target_vocab_size, (2, m))
-    cut = int(torch.randint(1, m, ()))
-    changed = target.clone()
-    changed[:, cut:] = torch.randint(1, config.target_vocab_size, (2, m - cut))
-    assert_close(model(source, target)[:, :cut], model(source, changed)[:, :cut])
-    # Without the future at all the beginning is scored in the same way.
-    assert_close(model(source, target)[:, :cut], model(source, target[:, :cut]))
-
-
 def test_an_explicit_mask_hides_tokens_too():
     model = make(Transformer, small(), 1)
     source, target = torch.randint(3, 9, (2, 5)), torch.randint(3, 9, (2, 4))
@@ -468,40 +439,22 @@ def best_of_few(tables, beams: int, penalty: float) -> tuple[float, dict]:
     return score(kept[0]), {ids: score((ids, log_p)) for ids, log_p in kept}
 
 
-@property_test
-@given(
-    beams=st.integers(1, 5), penalty=st.sampled_from([0.0, 0.6, 1.5]), seed=seeds,
-    dtype=st.sampled_from([torch.float64, torch.float16, torch.bfloat16]),
-)  # fmt: skip
-def test_few_beams_keep_the_best_answers_finished_or_not_in_every_format(
-    beams, penalty, seed, dtype
-):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.5])
+@pytest.mark.parametrize("seed", range(20))
+def test_few_beams_keep_the_best_answers_finished_or_not_in_every_format(seed, penalty, dtype):
+    """Ids are nearly alike, so that sums of bfloat16 would lead to others."""
+    beams = 1 + seed % 5
     torch.manual_seed(seed)
-    tables = (2 * torch.randn(6, 7, 7)).to(dtype)  # for each length: last id, next id
+    tables = 0.1 * torch.randn(6, 12, 12)  # for each length: last id, next id
+    tables[..., 2] -= 2
+    tables = tables.to(dtype)
     found = beam_search(
         lambda ids: tables[ids.shape[1] - 1][ids[:, -1]], torch.ones(1, beams, 1).long(),
         small(), max_length=6, length_penalty=penalty,
     )  # fmt: skip
     best, scores = best_of_few(tables, beams, penalty)
     assert scores[tuple(i for i in found[0].tolist() if i)] == pytest.approx(best, abs=1e-5)
-
-
-@writing_test
-@given(config=configs(target_vocab_size=6), n=st.integers(1, 5), rows=st.integers(1, 4), seed=seeds)
-def test_greedy_search_takes_the_best_id_at_each_step(config, n, rows, seed):
-    model = make(Transformer, config, seed)
-    source = random_ids(config.source_vocab_size, rows, n)
-    written = model.generate(source, max_length=6)
-    assert written.shape[1] <= 6
-    for row, ids in zip(source, written.tolist(), strict=True):
-        so_far = [1]
-        while len(so_far) <= 6 and so_far[-1] != 2:
-            with torch.no_grad():
-                logits = model(row.unsqueeze(0), torch.tensor([so_far]))[0, -1]
-            logits[[0, 1]] = -math.inf
-            so_far.append(int(logits.argmax()))
-        assert so_far[1:] == ids[: len(so_far) - 1]
-        assert not any(ids[len(so_far) - 1 :])
 
 
 @writing_test
@@ -526,7 +479,7 @@ def test_generate_drops_nothing_and_leaves_every_part_in_its_mode():
     assert [part.training for part in model.modules()] == before
 
 
-# --- the losses and rates -----------------------------------------------------------
+# --- the loss -----------------------------------------------------------
 
 
 @property_test
@@ -534,7 +487,7 @@ def test_generate_drops_nothing_and_leaves_every_part_in_its_mode():
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
     classes=st.integers(2, 12),
     smoothing=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
-    ignored=st.booleans(),
+    ignored=st.sampled_from([None, 0, -100]),
     seed=seeds,
 )
 def test_label_smoothing_is_pytorchs(shape, classes, smoothing, ignored, seed):
@@ -542,10 +495,12 @@ def test_label_smoothing_is_pytorchs(shape, classes, smoothing, ignored, seed):
     logits = (5 * torch.randn(*shape, classes)).requires_grad_()
     target = torch.randint(0, classes, shape)
     target.view(-1)[0] = 1  # one position counts in any case
-    ours = label_smoothed_loss(logits, target, smoothing, 0 if ignored else None)
+    if ignored == -100:
+        target.view(-1)[1:2] = ignored  # outside the vocabulary
+    ours = label_smoothed_loss(logits, target, smoothing, ignored)
     theirs = F.cross_entropy(
         logits.reshape(-1, classes), target.reshape(-1), label_smoothing=smoothing,
-        ignore_index=0 if ignored else -100,
+        ignore_index=-100 if ignored is None else ignored,
     )  # fmt: skip
     assert_close(ours, theirs)
     assert_close(torch.autograd.grad(ours, logits)[0], torch.autograd.grad(theirs, logits)[0])
@@ -567,21 +522,6 @@ def test_an_id_that_is_ruled_out_makes_no_nan(smoothing):
     logits[:, 3] = -math.inf
     expected = F.cross_entropy(logits, target, label_smoothing=smoothing)
     assert_close(label_smoothed_loss(logits, target, smoothing), expected)
-
-
-def test_ignored_ids_may_lie_outside_the_vocabulary():
-    logits, target = torch.randn(3, 4), torch.tensor([1, -100, 2])
-    expected = F.cross_entropy(logits, target, label_smoothing=0.1)
-    assert_close(label_smoothed_loss(logits, target, 0.1, ignore_id=-100), expected)
-
-
-@property_test
-@given(step=st.integers(1, 100_000), d_model=st.integers(1, 2048), warmup=st.integers(1, 10_000))
-def test_learning_rate_rises_then_falls(step, d_model, warmup):
-    rate = warmup_learning_rate(step, d_model, warmup)
-    highest = 1 / math.sqrt(d_model * warmup)
-    expected = highest * (step / warmup if step <= warmup else math.sqrt(warmup / step))
-    assert rate == pytest.approx(expected)
 
 
 # --- the config and the count -------------------------------------------------------
@@ -667,9 +607,3 @@ MEMORY = torch.zeros(2, 5, 8, dtype=torch.float64)
 def test_what_would_be_silently_wrong_is_refused(call, said):
     with pytest.raises((TypeError, ValueError, IndexError, RuntimeError), match=said):
         call(Transformer(small()))
-
-
-def test_one_position_is_not_used_for_all():
-    """Added to a longer sequence, a table of one row would broadcast without an error."""
-    with pytest.raises(ValueError, match="5 ids and max_length is 1"):
-        Transformer(small(max_length=1)).encode(IDS)

@@ -47,9 +47,7 @@ def sinusoidal_positions(
     # In double precision: at position 5,000 an angle in float32 is already
     # off by 2e-4.
     double = torch.float64
-    position = torch.arange(length, dtype=double).unsqueeze(
-        1
-    )  # (length, 1)
+    position = torch.arange(length, dtype=double)[:, None]  # (length, 1)
     exponent = torch.arange(0, d_model, 2, dtype=double) / d_model
     angle = position / 10_000**exponent  # (length, d_model / 2)
     # (length, d_model / 2, 2), then (length, d_model)

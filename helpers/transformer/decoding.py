@@ -53,9 +53,7 @@ def beam_search(
         last = ids[..., -1]
         done = (last == config.end_id) | (last == config.pad_id)
         frozen = torch.full_like(step[0, 0], -math.inf)
-        frozen[config.pad_id] = (
-            0.0  # finished: goes on with padding, for free
-        )
+        frozen[config.pad_id] = 0.0  # goes on with padding, for free
         step = torch.where(done.unsqueeze(-1), frozen, step)
         total = log_p.unsqueeze(-1) + step  # (batch, beams, vocabulary)
         # The length counts the id that is about to be added.
