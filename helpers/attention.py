@@ -17,11 +17,12 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.shapes import checked
+from helpers.shapes import at_least_float32, checked
 
 # --- one attention ------------------------------------------------------------------
 
 
+@at_least_float32
 @checked
 def scaled_dot_product_attention(
     query: Float[Tensor, "*batch n_queries d_k"],
@@ -30,7 +31,10 @@ def scaled_dot_product_attention(
     mask: Bool[Tensor, "*#batch #n_queries #n_keys"] | None = None,
     *,
     dropout: float = 0.0,
-) -> tuple[Float[Tensor, "*batch n_queries d_v"], Float[Tensor, "*batch n_queries n_keys"]]:
+) -> tuple[
+    Float[Tensor, "*batch n_queries d_v"],
+    Float[Tensor, "*batch n_queries n_keys"],
+]:
     r"""Return ``softmax(query keyᵀ / √d_k) value`` and the softmax's weights.
 
     Args:
@@ -48,12 +52,14 @@ def scaled_dot_product_attention(
     Source: Vaswani et al. 2017, equation 1.
     """
     d_k = query.shape[-1]
-    scores = query @ key.transpose(-2, -1) / math.sqrt(d_k)  # (…, n_queries, n_keys)
-    weights = masked_softmax(scores, mask)  # (…, n_queries, n_keys)
-    output = F.dropout(weights, dropout) @ value  # (…, n_queries, d_v)
+    # scores, weights: (…, n_queries, n_keys); output: (…, n_queries, d_v)
+    scores = query @ key.transpose(-2, -1) / math.sqrt(d_k)
+    weights = masked_softmax(scores, mask)
+    output = F.dropout(weights, dropout) @ value
     return output, weights
 
 
+@at_least_float32
 @checked
 def masked_softmax(
     scores: Float[Tensor, "*batch n_keys"],
@@ -71,11 +77,11 @@ def masked_softmax(
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    # The lowest finite number, not -inf: a row of -inf would be 0/0 = NaN, forward and backward.
-    # Here no NaN arises even in between, so PyTorch's anomaly detection stays silent.
-    lowest = torch.finfo(scores.dtype).min
-    weights = scores.masked_fill(~mask, lowest).softmax(dim=-1)
-    return weights.masked_fill(~mask, 0.0)
+    # A row of -inf alone would be 0/0 = NaN, forward and backward. Here no
+    # NaN arises even in between: PyTorch's anomaly detection stays silent.
+    nothing = ~mask.any(dim=-1, keepdim=True)
+    scores = scores.masked_fill(~mask, -math.inf).masked_fill(nothing, 0.0)
+    return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
 # --- many heads ---------------------------------------------------------------------
@@ -99,13 +105,18 @@ class MultiHeadAttention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.2.
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        dropout: float = 0.0,
+    ) -> None:
         """Make the four projections with PyTorch's own initialization of ``nn.Linear``."""
         super().__init__()
         if num_heads < 1 or d_model % num_heads:
             raise ValueError(
-                f"num_heads is {num_heads} and does not divide d_model = {d_model}; expected a "
-                "divisor, because every head gets an equal part of each vector."
+                f"num_heads is {num_heads}; expected a divisor of d_model "
+                f"= {d_model}, because every head gets an equal part."
             )
         self.d_model = d_model
         self.num_heads = num_heads
@@ -140,17 +151,20 @@ class MultiHeadAttention(nn.Module):
             The output, and the weights of each head.
         """
         if mask is not None and mask.ndim == 3:
-            mask = mask.unsqueeze(1)  # (batch, 1, n_queries, n_keys): the same for every head
-        q = split_heads(self.query(query), self.num_heads)  # (batch, heads, n_queries, d_k)
-        k = split_heads(self.key(key), self.num_heads)  # (batch, heads, n_keys, d_k)
-        v = split_heads(self.value(value), self.num_heads)  # (batch, heads, n_keys, d_k)
-        dropout = self.dropout if self.training else 0.0
-        mixed, weights = scaled_dot_product_attention(q, k, v, mask, dropout=dropout)
-        return self.output(merge_heads(mixed)), weights  # (batch, n_queries, d_model)
+            mask = mask.unsqueeze(1)  # the same for every head
+        # (batch, heads, n_queries, d_k); k, v: (batch, heads, n_keys, d_k)
+        q = split_heads(self.query(query), self.num_heads)
+        k = split_heads(self.key(key), self.num_heads)
+        v = split_heads(self.value(value), self.num_heads)
+        mixed, weights = scaled_dot_product_attention(
+            q, k, v, mask, dropout=self.dropout if self.training else 0.0
+        )
+        return self.output(merge_heads(mixed)), weights
 
     def extra_repr(self) -> str:
         """Return what ``print(module)`` shows beside the projections."""
-        return f"d_model={self.d_model}, num_heads={self.num_heads}, dropout={self.dropout}"
+        sizes = f"d_model={self.d_model}, num_heads={self.num_heads}"
+        return f"{sizes}, dropout={self.dropout}"
 
 
 @checked
@@ -162,7 +176,7 @@ def split_heads(
     A view where possible; ``num_heads`` must divide ``d_model``.
     """
     d_k = vectors.shape[-1] // num_heads
-    parts = vectors.unflatten(-1, (num_heads, d_k))  # (batch, positions, heads, d_k)
+    parts = vectors.unflatten(-1, (num_heads, d_k))
     return parts.transpose(1, 2)  # (batch, heads, positions, d_k)
 
 
@@ -191,11 +205,14 @@ def causal_mask(
     Returns:
         ``True`` on and below the diagonal.
     """
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    everything = torch.ones(length, length, dtype=torch.bool, device=device)
+    return everything.tril()
 
 
 @checked
-def padding_mask(attention_mask: Shaped[Tensor, "batch n_keys"]) -> Bool[Tensor, "batch 1 n_keys"]:
+def padding_mask(
+    attention_mask: Shaped[Tensor, "batch n_keys"],
+) -> Bool[Tensor, "batch 1 n_keys"]:
     """Turn a tokenizer's ``attention_mask`` into a mask that hides the padding.
 
     Args:
@@ -208,11 +225,13 @@ def padding_mask(attention_mask: Shaped[Tensor, "batch n_keys"]) -> Bool[Tensor,
         ValueError: ``attention_mask`` holds other numbers than 0 and 1.
     """
     allowed = attention_mask == 1
-    # The numbers are read, so a GPU is waited for: build masks before a model, not within it.
-    if attention_mask.dtype != torch.bool and not (allowed | (attention_mask == 0)).all():
+    known = allowed | (attention_mask == 0)
+    # Reading the numbers waits for a GPU: build masks outside a model.
+    if attention_mask.dtype != torch.bool and not known.all():
         raise ValueError(
-            "attention_mask holds other numbers than 0 and 1; expected 1 for a token and 0 for "
-            "padding. A mask of 0 and -inf becomes one by mask == 0."
+            "attention_mask holds other numbers than 0 and 1; expected 1 "
+            "for a token, 0 for padding. A mask of 0 and -inf becomes one "
+            "by mask == 0."
         )
     return allowed.unsqueeze(1)  # (batch, 1, n_keys)
 
@@ -220,6 +239,7 @@ def padding_mask(attention_mask: Shaped[Tensor, "batch n_keys"]) -> Bool[Tensor,
 # --- the same in little memory ------------------------------------------------------
 
 
+@at_least_float32
 @checked
 def tiled_attention(
     query: Float[Tensor, "*batch n_queries d_k"],
@@ -235,10 +255,10 @@ def tiled_attention(
     gradients; with them, autograd keeps every tile (FlashAttention recomputes them instead).
 
     Args:
-        query: as in :func:`scaled_dot_product_attention`.
-        key: the same.
-        value: the same.
-        mask: the same.
+        query: as in :func:`scaled_dot_product_attention`, like the next three.
+        key: what each position offers.
+        value: what it hands over.
+        mask: ``True`` = may attend.
         tile: how many keys at a time.
 
     Returns:
@@ -250,29 +270,30 @@ def tiled_attention(
     Source: Milakov and Gimelshein 2018 (https://arxiv.org/abs/1805.02867); Dao et al. 2022,
     FlashAttention, algorithm 1 (https://arxiv.org/abs/2205.14135).
     """
-    if tile < 1:  # a negative step would pass over all keys and return zeros
+    if tile < 1:  # a negative step would skip all keys and return zeros
         raise ValueError(f"tile is {tile}; expected at least 1.")
-    # Sums over many tiles need more digits than bfloat16 has.
-    precise = torch.promote_types(query.dtype, torch.float32)
-    scaled = query.to(precise) / math.sqrt(query.shape[-1])
-    n_keys = key.shape[-2]
-    maximum = scaled.new_full((*scaled.shape[:-1], 1), torch.finfo(precise).min)
+    scaled = query / math.sqrt(query.shape[-1])
+    lowest = torch.finfo(query.dtype).min
+    *rows, n_keys = *query.shape[:-1], key.shape[-2]
+    maximum = scaled.new_full((*rows, 1), lowest)
     total = torch.zeros_like(maximum)  # (…, n_queries, 1)
-    output = scaled.new_zeros(*scaled.shape[:-1], value.shape[-1])  # (…, n_queries, d_v)
-    # A view, no memory: (…, n_queries, n_keys).
-    allowed = None if mask is None else mask.expand(*scaled.shape[:-1], n_keys)
+    output = scaled.new_zeros(*rows, value.shape[-1])  # (…, n_queries, d_v)
+    allowed = None if mask is None else mask.expand(*rows, n_keys)  # a view
     for start in range(0, n_keys, tile):
         part = slice(start, start + tile)
-        scores = scaled @ key[..., part, :].to(precise).transpose(-2, -1)  # (…, n_queries, tile)
+        # (…, n_queries, tile)
+        scores = scaled @ key[..., part, :].transpose(-2, -1)
         here = None if allowed is None else allowed[..., part]
         if here is not None:
-            scores = scores.masked_fill(~here, torch.finfo(precise).min)
-        # The maximum cancels in the result, so no gradient needs to pass through it.
-        new_maximum = torch.maximum(maximum, scores.detach().amax(dim=-1, keepdim=True))
+            scores = scores.masked_fill(~here, lowest)
+        # The maximum cancels in the result: no gradient passes through it.
+        highest = scores.detach().amax(dim=-1, keepdim=True)
+        new_maximum = torch.maximum(maximum, highest)
         terms = torch.exp(scores - new_maximum)
         terms = terms if here is None else terms.masked_fill(~here, 0.0)
-        correction = torch.exp(maximum - new_maximum)  # what the older terms were too large by
+        # What the older terms were too large by.
+        correction = torch.exp(maximum - new_maximum)
         total = total * correction + terms.sum(dim=-1, keepdim=True)
-        output = output * correction + terms @ value[..., part, :].to(precise)
+        output = output * correction + terms @ value[..., part, :]
         maximum = new_maximum
-    return (output / total.where(total > 0, 1.0)).to(query.dtype)
+    return output / total.where(total > 0, 1.0)

@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 # Three to one against white and against the dark page, and told apart by colour-blind eyes:
 # tests/test_plots.py measures both.
@@ -141,6 +142,8 @@ def show(figure: Figure, alt: str) -> None:
 def as_svg(figure: Figure, alt: str) -> str:
     """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page.
 
+    Labels are shown as they are: a ``$`` begins no formula.
+
     Raises:
         TypeError: ``figure`` is no figure or ``alt`` no string.
         ValueError: ``alt`` is too short to say anything.
@@ -152,11 +155,9 @@ def as_svg(figure: Figure, alt: str) -> str:
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
     _remove_white(figure)
-    # Ids must not clash with those of another figure on the same page, and must be the same in
-    # every run: derive them from what the figure says.
-    salt = hashlib.sha256(alt.encode()).hexdigest()[:12]
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": salt}):
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "handbook"}):
+        _read_no_formulas(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -166,7 +167,9 @@ def as_svg(figure: Figure, alt: str) -> str:
     svg = svg.replace(_TEXT, "currentColor").replace("#000000", "currentColor")
     # Text is laid out for a wide font, so that the font of the page fits.
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
-    # Matplotlib numbers its groups from 1 in every figure.
+    # Ids must not clash with those of another figure on the same page, and must be the same in
+    # every run: derive them from what the figure says and shows.
+    salt = hashlib.sha256((alt + svg).encode()).hexdigest()[:12]
     svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{salt}-", svg)
     width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
     points = float(width[1]) if width else 500.0
@@ -185,3 +188,10 @@ def _remove_white(figure: Figure) -> None:
     for axes in figure.axes:
         if to_hex(axes.get_facecolor()) == "#ffffff":
             axes.set_facecolor("none")
+
+
+def _read_no_formulas(figure: Figure) -> None:
+    """Show every ``$`` as it is, but leave Matplotlib its own formulas, the powers at log axes."""
+    figure.draw_without_rendering()  # makes the labels of the ticks
+    for text in figure.findobj(Text):
+        text.set_parse_math(r"\mathdefault" in text.get_text())

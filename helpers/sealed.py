@@ -60,7 +60,7 @@ def seal(folder: Path, **about: str) -> None:
 
 
 def damage(folder: Path, pinned: dict[str, str] | None = None) -> list[str]:
-    """Return a line for each file of a sealed ``folder`` that is missing or has changed.
+    """Return a line for each file of a sealed ``folder`` that is missing, changed or unreadable.
 
     Args:
         folder: what :func:`seal` has sealed.
@@ -68,18 +68,21 @@ def damage(folder: Path, pinned: dict[str, str] | None = None) -> list[str]:
     """
     try:
         recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        expected = recorded | (pinned or {})
-    except (OSError, ValueError, KeyError, TypeError):
+        expected = {name: str(digits) for name, digits in (recorded | (pinned or {})).items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         recorded = None
     if not recorded:
         return [f"{folder / MANIFEST} is missing or unreadable."]
     found = []
     for relative, sum_of_file in expected.items():
         path = folder / relative
-        if not path.is_file():
-            found.append(f"{path} is missing.")
-        elif sha256(path) != sum_of_file:
-            found.append(f"{path} is damaged: its SHA-256 is not {sum_of_file[:12]}….")
+        try:
+            if not path.is_file():
+                found.append(f"{path} is missing.")
+            elif sha256(path) != sum_of_file:
+                found.append(f"{path} is damaged: its SHA-256 is not {sum_of_file[:12]}….")
+        except OSError as problem:
+            found.append(f"{path} cannot be read: {problem.strerror}.")
     return found
 
 

@@ -11,19 +11,25 @@ about 50 µs a call; ``JAXTYPING_DISABLE=1`` in the environment switches all of 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from beartype import BeartypeConf, beartype
+from beartype import BeartypeConf, FrozenDict, beartype
 from jaxtyping import jaxtyped
+from torch import Tensor
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 
-# An integer is taken where a float is expected, as in `dropout=0`.
-_TYPECHECKER = beartype(conf=BeartypeConf(is_pep484_tower=True))
+# NumPy's integers are taken for Python's (not the short ones, which overflow without an error),
+# and an integer where a float is expected, as in `dropout=0`.
+_WHOLE = int | np.int32 | np.int64
+_WIDER = FrozenDict({int: _WHOLE, float: float | _WHOLE})
+_TYPECHECKER = beartype(conf=BeartypeConf(hint_overrides=_WIDER))
 
 
 def checked(thing: Checked) -> Checked:
@@ -41,3 +47,37 @@ def checked(thing: Checked) -> Checked:
         return (thing if torch.compiler.is_compiling() else checking)(*args, **kwargs)
 
     return call
+
+
+def at_least_float32(function: Checked) -> Checked:
+    """Let a function compute in float32 what comes in float16 or bfloat16, also under autocast.
+
+    Sums and squares in float16 overflow from 65,504 on. The results have the dtype of the first
+    tensor. Stands above ``@checked``; nothing changes for float32 and float64.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        wide = {name: _widened(one) for name, one in kwargs.items()}
+        tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
+        if not tensors:
+            return function(*args, **kwargs)  # which says what it expected
+        first = tensors[0]
+        with _no_autocast(first.device.type):
+            result = function(*map(_widened, args), **wide)
+        if isinstance(result, tuple):
+            return tuple(one.to(first.dtype) for one in result)
+        return result.to(first.dtype)
+
+    return call
+
+
+def _widened(value: Any) -> Any:
+    is_half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize < 4
+    return value.float() if is_half else value
+
+
+def _no_autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)

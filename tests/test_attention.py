@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from helpers import attention
 
 many = settings(deadline=None, derandomize=True, max_examples=100)
-DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+HALVES = [torch.float16, torch.bfloat16]
+DTYPES = [torch.float64, torch.float32, *HALVES]
 
 
 # --- references and random cases ----------------------------------------------------
@@ -43,7 +44,8 @@ def reference(query, key, value, mask=None):
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    return {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 6e-2}[dtype]
+    # Halves are computed in float32, so that only the result is rounded.
+    return {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, torch.finfo(dtype).eps)
 
 
 def assert_near(ours, theirs, dtype):
@@ -64,8 +66,7 @@ def cases(draw, dtypes=tuple(DTYPES)):
     n_queries, n_keys = draw(st.integers(1, 7)), draw(st.integers(1, 9))
     d_k, d_v = draw(st.integers(1, 8)), draw(st.integers(1, 5))
     dtype, seed = draw(st.sampled_from(dtypes)), draw(st.integers(0, 2**31))
-    # Large scores in bfloat16 are rounded by whole units: no bound could be asked for.
-    spread = draw(st.sampled_from([0.1, 1.0] if dtype == torch.bfloat16 else [0.1, 1.0, 3.0]))
+    spread = draw(st.sampled_from([0.1, 1.0, 3.0]))
     query, key, value = tensors_of(
         seed, (*leading, n_queries, d_k), (*leading, n_keys, d_k), (*leading, n_keys, d_v),
         dtype=dtype, spread=spread,
@@ -138,14 +139,34 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros_and_finite_gradients(dtyp
         assert (gradients[0][1] == 0).all()
 
 
-@pytest.mark.parametrize("size", [1e3, 1e6, 1e15])
-def test_large_scores_do_not_overflow(size):
-    query, key, value = tensors_of(0, (3, 4), (5, 4), (5, 2), spread=math.sqrt(size))
-    for output in (
-        attention.scaled_dot_product_attention(query, key, value)[0],
-        attention.tiled_attention(query, key, value, tile=2),
-    ):
-        assert_near(output / size**0.5, reference(query, key, value)[0] / size**0.5, torch.float32)
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("size", [33, -33, 2000])
+def test_scores_too_large_for_float16_do_not_overflow(size, dtype, autocast):
+    """33 · 33 · 64 is beyond float16, and so is 2,000 · 2,000 even when √d_k has divided it."""
+    query, key = torch.full((2, 64), abs(size)), size * torch.ones(3, 64)
+    key[1] *= 0.999
+    (value,) = tensors_of(0, (3, 4))
+    query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+    mask = torch.tensor([[True, False, True], [True, True, True]])
+    expected = F.scaled_dot_product_attention(query.double(), key.double(), value.double(), mask)
+    if autocast:
+        query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        whole, weights = attention.scaled_dot_product_attention(query, key, value, mask)
+        tiled = attention.tiled_attention(query, key, value, mask, tile=2)
+    assert_near(whole, expected, dtype)
+    assert_near(tiled, expected, dtype)
+    assert whole.dtype == weights.dtype == tiled.dtype == query.dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_lowest_finite_score_counts_where_the_mask_allows_it(dtype):
+    lowest = torch.finfo(dtype).min  # what transformers add to scores to hide them
+    scores = torch.tensor([[lowest, 1.0, 2.0], [lowest, lowest, 2.0], [lowest] * 3], dtype=dtype)
+    mask = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 0]]).bool()
+    expected = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]], dtype=dtype)
+    assert torch.equal(attention.masked_softmax(scores, mask), expected)
 
 
 def test_no_keys_at_all_give_zeros():
@@ -207,7 +228,7 @@ def pytorch_twin(ours):
 
 
 @st.composite
-def multi_head_cases(draw, nothing_allowed):
+def multi_head_cases(draw):
     heads, d_k = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     batch, n_queries, n_keys = (draw(st.integers(1, top)) for top in (3, 6, 7))
     dtype, seed = draw(st.sampled_from([torch.float64, torch.float32])), draw(st.integers(0, 2**31))
@@ -222,7 +243,7 @@ def multi_head_cases(draw, nothing_allowed):
     ]  # fmt: skip
     shape = draw(st.sampled_from(shapes))
     mask = None if shape is None else torch.rand(shape) < draw(st.sampled_from([0.2, 0.7]))
-    if mask is not None and not nothing_allowed:
+    if mask is not None:  # where nothing is allowed, PyTorch gives NaN
         mask[..., 0] = True
     return ours, query, key, value, mask
 
@@ -235,7 +256,7 @@ def four_dimensional(mask, heads, query, key):
 
 
 @many
-@given(multi_head_cases(nothing_allowed=False))
+@given(multi_head_cases())
 def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
     ours, query, key, value, mask = case
     twin = pytorch_twin(ours)
@@ -259,24 +280,6 @@ def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
         assert_near(a / scale, b / scale, query.dtype)
 
 
-@many
-@given(multi_head_cases(nothing_allowed=True))
-def test_many_heads_with_rows_of_nothing_stay_finite(case):
-    ours, query, key, value, mask = case
-    output, weights = ours(query, key, value, mask)
-    assert output.shape == query.shape
-    assert weights.shape == (query.shape[0], ours.num_heads, query.shape[1], key.shape[1])
-    assert output.isfinite().all()
-    if mask is not None:
-        wide = four_dimensional(mask, ours.num_heads, query, key)
-        assert (weights[~wide] == 0).all()
-        blind = ~wide.any(-1).any(1)  # queries that see nothing in any head
-        bias = ours.output.bias.expand_as(output)
-        torch.testing.assert_close(output[blind], bias[blind])
-    gradients = torch.autograd.grad(output.square().sum(), list(ours.parameters()))
-    assert all(gradient.isfinite().all() for gradient in gradients)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_heads_work_in_every_format(dtype):
     torch.manual_seed(0)
@@ -285,7 +288,9 @@ def test_many_heads_work_in_every_format(dtype):
     expected = pytorch_twin(exact)(x, x, x)[0]
     output, weights = exact.to(dtype)(*[x.to(dtype)] * 3, attention.causal_mask(5) | True)
     assert output.dtype == weights.dtype == dtype
-    assert_near(output, expected, dtype)
+    theirs = pytorch_twin(exact)(*[x.to(dtype)] * 3)[0]  # the projections round as well
+    bound = max(2 * (theirs - expected).abs().max().item(), 1e-12)
+    torch.testing.assert_close(output.double(), expected, atol=bound, rtol=0)
 
 
 def test_dropout_acts_in_training_only():
@@ -319,43 +324,6 @@ def test_a_layer_of_bert_recomputed():
     expected = theirs(x, attention_mask=additive)[0]
     output, _ = ours(x, x, x, attention.padding_mask(keep))
     torch.testing.assert_close(theirs.output.LayerNorm(x + output), expected)
-
-
-# --- heads and masks ----------------------------------------------------------------
-
-
-@many
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
-def test_heads_are_cut_and_put_together(batch, positions, heads, d_k):
-    vectors = torch.arange(batch * positions * heads * d_k).view(batch, positions, heads * d_k)
-    split = attention.split_heads(vectors, heads)
-    assert split.shape == (batch, heads, positions, d_k)
-    for head, chunk in enumerate(vectors.chunk(heads, dim=-1)):
-        assert torch.equal(split[:, head], chunk)
-    assert torch.equal(attention.merge_heads(split), vectors)
-
-
-@many
-@given(st.integers(0, 40))
-def test_causal_mask_allows_what_came_before(length):
-    place = torch.arange(length)
-    mask = attention.causal_mask(length)
-    assert mask.dtype == torch.bool
-    assert torch.equal(mask, place[:, None] >= place[None, :])
-
-
-@many
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([torch.long, torch.bool])
-)
-def test_padding_mask_hides_the_padding(lengths, dtype):
-    width = max(1, *lengths) if len(lengths) > 1 else max(1, lengths[0])
-    tokenized = torch.tensor([[int(i < n) for i in range(width)] for n in lengths]).to(dtype)
-    mask = attention.padding_mask(tokenized)
-    assert mask.dtype == torch.bool
-    assert mask.shape == (len(lengths), 1, width)
-    assert mask.sum(-1).flatten().tolist() == lengths
-    assert torch.equal(mask[:, 0], tokenized.bool())
 
 
 # --- errors -------------------------------------------------------------------------

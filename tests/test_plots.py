@@ -98,6 +98,39 @@ def test_a_figure_takes_words_colours_font_and_size_from_the_page():
     assert drawn() == text, "the same in every run"
 
 
+def words(svg: str) -> list[str]:
+    parts = ElementTree.fromstring(svg).iter(f"{SVG}text")
+    return [" ".join("".join(part.itertext()).split()) for part in parts]
+
+
+def test_a_dollar_is_a_dollar_and_powers_at_a_log_axis_are_powers():
+    label = "from $5 to $10"
+    figure, axes = plots.new(2)
+    plots.heatmap(axes[0], [[0.0, 1.0]], rows=[label], columns=["$x_1$", r"\$"])
+    axes[1].bar([label, "$b$"], [1, 1000], label="$c$")
+    axes[1].legend()
+    axes[1].set(xlabel=label, title=label, yscale="log")
+    axes[1].text(0, 1, label)
+    shown = words(plots.as_svg(figure, ALT))
+    assert shown.count(label) == 5
+    assert {"$x_1$", r"\$", "$b$", "$c$"} <= set(shown)
+    assert "mathdefault" not in " ".join(shown)
+
+
+def test_figures_with_the_same_alt_share_no_id():
+    ids = []
+    for height in (2, 3):
+        figure, axes = plots.new()
+        axes.plot([0, 1], [1, height], "o-")
+        svg = plots.as_svg(figure, ALT)
+        ids.append(set(re.findall(r'\bid="([^"]+)"', svg)))
+        used = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
+        assert used
+        assert set(used) <= ids[-1]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
 def test_a_heatmap_starts_from_the_colour_of_the_page():
     _, axes = plots.new()
     image = plots.heatmap(axes, [[0.0, 1.0]], rows=["a"], columns=["b", "c"])

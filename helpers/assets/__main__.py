@@ -7,7 +7,7 @@ import io
 import sys
 
 from helpers import memory
-from helpers.assets.cache import VARIABLE, AssetError, cache_folder, fetch, problems
+from helpers.assets.cache import VARIABLE, AssetError, cache_folder, fetch, find, problems, reading
 from helpers.assets.entries import ASSETS
 from helpers.sealed import MANIFEST
 
@@ -29,16 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     names = options.names or list(ASSETS)
     try:
         if options.command == "list":
-            return _list()
+            return _list(names)
         return _fetch(names) if options.command == "fetch" else _verify(names)
     except (AssetError, memory.NotEnoughMemory) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
 
 
-def _list() -> int:
+@reading()
+def _list(names: list[str]) -> int:
     rows = [("name", "kind", "source", "MB", "cached", "licence")]
-    for asset in ASSETS.values():
+    for asset in map(find, names):
         wheel, folder = asset.wheel, cache_folder() / asset.name
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         cached = f"{size / 1e6:.0f} MB" if (folder / MANIFEST).is_file() else "no"

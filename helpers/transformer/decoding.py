@@ -42,26 +42,30 @@ def beam_search(
     Source: Wu et al. 2016, equation 14 (https://arxiv.org/abs/1609.08144).
     """
     ids, (batch, beams, _) = start, start.shape
-    # All beams begin alike, so all but the first are switched off for the first step.
-    log_p = torch.full((batch, beams), -math.inf, dtype=torch.float32, device=start.device)
+    # All beams begin alike: all but the first are off for the first step.
+    log_p = start.new_full((batch, beams), -math.inf, dtype=torch.float32)
     log_p[:, 0] = 0.0
     for _ in range(max_length):
-        logits = next_logits(ids.flatten(0, 1)).float()  # (batch * beams, vocabulary)
+        # (batch * beams, vocabulary)
+        logits = next_logits(ids.flatten(0, 1)).float()
         logits[:, [config.pad_id, config.begin_id]] = -math.inf
         step = logits.log_softmax(dim=-1).unflatten(0, (batch, beams))
-        done = (ids[..., -1] == config.end_id) | (ids[..., -1] == config.pad_id)
+        last = ids[..., -1]
+        done = (last == config.end_id) | (last == config.pad_id)
         frozen = torch.full_like(step[0, 0], -math.inf)
-        frozen[config.pad_id] = 0.0  # a finished answer goes on with padding, for free
-        total = log_p.unsqueeze(-1) + torch.where(done.unsqueeze(-1), frozen, step)
-        # (batch, beams, vocabulary); the length counts the id that is about to be added.
+        frozen[config.pad_id] = 0.0  # goes on with padding, for free
+        step = torch.where(done.unsqueeze(-1), frozen, step)
+        total = log_p.unsqueeze(-1) + step  # (batch, beams, vocabulary)
+        # The length counts the id that is about to be added.
         length = (ids != config.pad_id).sum(-1) - done.long()
         scores = total / ((5 + length.unsqueeze(-1)) / 6) ** length_penalty
-        best = scores.flatten(1).topk(beams).indices  # (batch, beams), the best one first
+        # (batch, beams), the best one first
+        best = scores.flatten(1).topk(beams).indices
         log_p = total.flatten(1).gather(1, best)
         parent, chosen = best // step.shape[-1], best % step.shape[-1]
-        ids = ids.gather(1, parent.unsqueeze(-1).expand(-1, -1, ids.shape[-1]))
+        ids = ids.gather(1, parent.unsqueeze(-1).expand_as(ids))
         ids = torch.cat((ids, chosen.unsqueeze(-1)), dim=-1)
-        ended = (chosen == config.end_id) | (chosen == config.pad_id) | log_p.isneginf()
-        if bool(ended.all()):
+        ended = (chosen == config.end_id) | (chosen == config.pad_id)
+        if bool((ended | log_p.isneginf()).all()):
             break
     return ids[:, 0, 1:]

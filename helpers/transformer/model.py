@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from helpers.attention import causal_mask
 from helpers.shapes import checked
-from helpers.transformer.blocks import Decoder, Encoder, sinusoidal_positions
+from helpers.transformer.blocks import (
+    Decoder,
+    Encoder,
+    sinusoidal_positions,
+)
 from helpers.transformer.config import TransformerConfig
 from helpers.transformer.decoding import beam_search
 
@@ -27,13 +31,17 @@ class Transformer(nn.Module):
         """Make the model with fresh random weights."""
         super().__init__()
         self.config = config
-        self.source_embedding = nn.Embedding(config.source_vocab_size, config.d_model)
-        self.target_embedding = nn.Embedding(config.target_vocab_size, config.d_model)
+        width, known = config.d_model, config.target_vocab_size
+        self.source_embedding = nn.Embedding(
+            config.source_vocab_size, width
+        )
+        self.target_embedding = nn.Embedding(known, width)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.output = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
+        self.output = nn.Linear(width, known, bias=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("positions", _position_table(config), persistent=False)
+        # In the state, or to_empty and load_state_dict leave garbage in it.
+        self.register_buffer("positions", _position_table(config))
         self._initialize()
         if config.share_embeddings:
             self.target_embedding.weight = self.source_embedding.weight
@@ -55,9 +63,11 @@ class Transformer(nn.Module):
         Raises:
             ValueError: the sequence is longer than ``max_length``.
         """
-        mask = source != self.config.pad_id if source_mask is None else source_mask
-        vectors = self._embed(source, self.source_embedding)  # (batch, n_source, d_model)
-        return self.encoder(vectors, mask.unsqueeze(1))  # the mask: (batch, 1, n_source)
+        if source_mask is None:
+            source_mask = source != self.config.pad_id
+        # (batch, n_source, d_model), and the mask: (batch, 1, n_source)
+        vectors = self._embed(source, self.source_embedding)
+        return self.encoder(vectors, source_mask.unsqueeze(1))
 
     @checked
     def decode(
@@ -101,7 +111,8 @@ class Transformer(nn.Module):
         """
         if source_mask is None:
             source_mask = source != self.config.pad_id
-        return self.decode(target, self.encode(source, source_mask), source_mask)
+        memory = self.encode(source, source_mask)
+        return self.decode(target, memory, source_mask)
 
     @checked
     @torch.no_grad()
@@ -134,18 +145,26 @@ class Transformer(nn.Module):
         limit = self.config.max_length if max_length is None else max_length
         if not 1 <= limit <= self.config.max_length:
             raise ValueError(
-                f"max_length is {limit}; expected 1 to {self.config.max_length}, the number of "
-                "positions in the config."
+                f"max_length is {limit}; expected 1 to "
+                f"{self.config.max_length}, the number of positions in the "
+                "config."
             )
-        if not abs(length_penalty) <= 10:  # beyond, all scores are 0 or infinite, none is best
-            raise ValueError(f"length_penalty is {length_penalty}; expected -10 to 10.")
+        # Beyond, all scores are 0 or infinite, and none is best.
+        if not abs(length_penalty) <= 10:
+            raise ValueError(
+                f"length_penalty is {length_penalty}; expected -10 to 10."
+            )
         with _evaluating(self):
             source_mask = source != self.config.pad_id
-            memory = self.encode(source, source_mask).repeat_interleave(num_beams, dim=0)
-            source_mask = source_mask.repeat_interleave(num_beams, dim=0)
+            memory = self.encode(source, source_mask)
+            memory = memory.repeat_interleave(num_beams, dim=0)
+            mask = source_mask.repeat_interleave(num_beams, dim=0)
+            start = (len(source), num_beams, 1)
             return beam_search(
-                lambda ids: self.output(self._states(ids, memory, source_mask)[:, -1]),
-                source.new_full((len(source), num_beams, 1), self.config.begin_id),
+                lambda ids: self.output(
+                    self._states(ids, memory, mask)[:, -1]
+                ),
+                source.new_full(start, self.config.begin_id),
                 self.config,
                 max_length=limit,
                 length_penalty=length_penalty,
@@ -153,7 +172,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def cross_attention(
-        self, source: Int[Tensor, "batch n_source"], target: Int[Tensor, "batch n_target"]
+        self,
+        source: Int[Tensor, "batch n_source"],
+        target: Int[Tensor, "batch n_target"],
     ) -> Float[Tensor, "batch layers heads n_target n_source"]:
         """Return where each decoder position looks in the source, in every layer and head.
 
@@ -165,9 +186,11 @@ class Transformer(nn.Module):
             The weights of the decoder's attention to ``source``.
         """
         kept: list[Tensor] = []
+        # An attention's second output are its weights; blocks drop them.
         hooks = [
-            # The attention's second output are its weights; the block itself drops them.
-            layer.cross_attention.register_forward_hook(lambda _, __, out: kept.append(out[1]))
+            layer.cross_attention.register_forward_hook(
+                lambda _, __, out: kept.append(out[1])
+            )
             for layer in self.decoder.layers
         ]
         try:
@@ -180,22 +203,27 @@ class Transformer(nn.Module):
 
     def _embed(self, ids: Tensor, embedding: nn.Embedding) -> Tensor:
         length, most = ids.shape[1], self.config.max_length
-        if length > most:  # a table of one position would be used for all, without an error
+        if length > most:  # one position would be used for all, unnoticed
             raise ValueError(
-                f"A sequence has {length} ids and max_length is {most}. Cut the sequence, or raise "
-                "max_length in the config."
+                f"A sequence has {length} ids and max_length is {most}. "
+                "Cut the sequence, or raise max_length in the config."
             )
-        vectors = embedding(ids) * math.sqrt(self.config.d_model)  # (batch, positions, d_model)
+        # (batch, positions, d_model)
+        vectors = embedding(ids) * math.sqrt(self.config.d_model)
         return self.dropout(vectors + self.positions[:length])
 
-    def _states(self, target: Tensor, memory: Tensor, source_mask: Tensor | None) -> Tensor:
+    def _states(
+        self, target: Tensor, memory: Tensor, source_mask: Tensor | None
+    ) -> Tensor:
         """Return the decoder's last vectors, ``(batch, n_target, d_model)``; build its masks."""
-        mask = (target != self.config.pad_id).unsqueeze(1)  # (batch, 1, n_target)
+        # (batch, 1, n_target), and what may be seen in the source
+        mask = (target != self.config.pad_id).unsqueeze(1)
         if self.config.causal:
             mask = mask & causal_mask(target.shape[1], device=target.device)
-        memory_mask = None if source_mask is None else source_mask.unsqueeze(1)
-        vectors = self._embed(target, self.target_embedding)  # (batch, n_target, d_model)
-        return self.decoder(vectors, memory, mask, memory_mask)
+        seen = None if source_mask is None else source_mask.unsqueeze(1)
+        # (batch, n_target, d_model)
+        vectors = self._embed(target, self.target_embedding)
+        return self.decoder(vectors, memory, mask, seen)
 
     def _initialize(self) -> None:
         for module in self.modules():
@@ -203,7 +231,7 @@ class Transformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Embeddings are multiplied by √d_model, so that they enter with variance 1.
+        # Multiplied by √d_model, embeddings enter with variance 1.
         for embedding in (self.source_embedding, self.target_embedding):
             nn.init.normal_(embedding.weight, std=self.config.d_model**-0.5)
 

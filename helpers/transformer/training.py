@@ -38,19 +38,26 @@ def label_smoothed_loss(
     (https://arxiv.org/abs/1512.00567).
     """
     if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is {smoothing}; expected at least 0 and below 1.")
+        raise ValueError(
+            f"smoothing is {smoothing}; expected at least 0 and below 1."
+        )
     if ignore_id is not None:
         counts = target != ignore_id
-        logits, target = logits[counts], target[counts]  # (counted, V), (counted)
+        # (counted, vocabulary), (counted)
+        logits, target = logits[counts], target[counts]
     log_p = logits.log_softmax(dim=-1)
     right = log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
-    if smoothing == 0:  # not zero times the mean: an id that is ruled out has log p = -inf
+    # Not zero times the mean: an id that is ruled out has log p = -inf.
+    if smoothing == 0:
         return -right.mean()
-    return -((1 - smoothing) * right + smoothing * log_p.mean(dim=-1)).mean()
+    evenly = log_p.mean(dim=-1)
+    return -((1 - smoothing) * right + smoothing * evenly).mean()
 
 
 @checked
-def warmup_learning_rate(step: int, d_model: int, warmup_steps: int = 4000) -> float:
+def warmup_learning_rate(
+    step: int, d_model: int, warmup_steps: int = 4000
+) -> float:
     """Return the paper's learning rate: a straight rise, then a fall with the root of the step.
 
     ``d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5)``

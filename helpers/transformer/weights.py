@@ -27,26 +27,42 @@ _FROM_BERT = (
 
 
 @checked
-def state_from_torch(stack: nn.TransformerEncoder | nn.TransformerDecoder) -> dict[str, Tensor]:
+def state_from_torch(
+    stack: nn.TransformerEncoder | nn.TransformerDecoder,
+) -> dict[str, Tensor]:
     """Return the weights of PyTorch's stack under our names, for ``load_state_dict``.
 
     Args:
-        stack: ``nn.Transformer(…).encoder`` or ``.decoder``, or one made by itself.
+        stack: ``nn.Transformer(…).encoder`` or ``.decoder``, or one made by itself. With
+            post-norm, set ``stack.norm = None``: PyTorch puts one more norm at the top, which the
+            paper and :class:`Encoder` do not have.
 
     Returns:
         What ``Encoder(…).load_state_dict`` or ``Decoder(…).load_state_dict`` takes.
+
+    Raises:
+        ValueError: a post-norm stack has a norm at the top.
     """
+    if stack.norm is not None and not stack.layers[0].norm_first:
+        raise ValueError(
+            "The stack is post-norm and has one more norm at the top; "
+            "expected stack.norm = None: each layer ends in a norm."
+        )
     if isinstance(stack, nn.TransformerEncoder):
         names = ("attention", "feed_forward")
     else:
         names = ("self_attention", "cross_attention", "feed_forward")
-    norms = [(rf"\bnorm{i}\b", f"around_{name}.norm") for i, name in enumerate(names, start=1)]
+    norms = [
+        (rf"\bnorm{i}\b", f"around_{name}.norm")
+        for i, name in enumerate(names, start=1)
+    ]
     rules = [(r"\bself_attn\b", names[0]), *norms, *_FROM_TORCH]
     state: dict[str, Tensor] = {}
     for name, tensor in stack.state_dict().items():
         ours = _renamed(name, rules)
-        if "in_proj_" in ours:  # one matrix for three projections, one above the other
-            for part, third in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+        if "in_proj_" in ours:  # one matrix for three projections
+            parts = ("query", "key", "value")
+            for part, third in zip(parts, tensor.chunk(3), strict=True):
                 state[ours.replace("in_proj_", f"{part}.")] = third
         else:
             state[ours] = tensor
@@ -59,7 +75,8 @@ def state_from_bert(module: nn.Module) -> dict[str, Tensor]:
     Args:
         module: one block (for :class:`EncoderLayer`) or the stack (for :class:`Encoder`).
     """
-    return {_renamed(name, _FROM_BERT): tensor for name, tensor in module.state_dict().items()}
+    state = module.state_dict()
+    return {_renamed(name, _FROM_BERT): state[name] for name in state}
 
 
 def _renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
