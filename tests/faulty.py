@@ -76,7 +76,7 @@ def tiny_model(folder: Path) -> Path:
     return folder
 
 
-def few_reviews(_name: str):
+def few_reviews():
     """Return three splits of a few reviews each."""
     from datasets import Dataset, DatasetDict
 

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 def clean(text: str) -> str:
     """Replace the line breaks that IMDB kept from its web pages (``<br />``) by a space."""
-    return re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text)
+    # Not from the middle of white space: a long run would be read anew from each of its places.
+    return re.sub(r"(?<!\s)(?:\s*<br\s*/?>)+\s*", " ", text)
 
 
 def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
@@ -37,7 +38,8 @@ def tokenize(
     the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
 
     Raises:
-        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
+        ValueError: ``max_length`` leaves no room, ``head_share`` is not in [0, 1], or the markers
+            cannot be told from the text.
     """
     before, after = _markers(tokenizer)
     room = max_length - len(before) - len(after)
@@ -71,6 +73,9 @@ def tokenize(
 
 def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return what the tokenizer puts before and after a text: [CLS] and [SEP] for BERT."""
-    example = tokenizer("a", return_special_tokens_mask=True)
-    ids, mask = example["input_ids"], example["special_tokens_mask"]
-    return ids[: mask.index(0)], ids[len(mask) - mask[::-1].index(0) :]
+    whole = tokenizer("a")["input_ids"]
+    text = tokenizer("a", add_special_tokens=False)["input_ids"]
+    for start in range(len(whole) - len(text) + 1):
+        if text and whole[start : start + len(text)] == text:
+            return whole[:start], whole[start + len(text) :]
+    raise ValueError(f"{type(tokenizer).__name__} does not put its markers around a text: {whole}")
