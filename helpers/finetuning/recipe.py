@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from helpers.shapes import checked
+
 Trainable = Literal["all", "without embeddings", "upper half", "head"]
 
-# Which fields have a range, whether a value lies in it, and the range in words.
+# Which fields have a range, whether a number lies in it, and the range in words.
 _RANGES = (
     (("max_length", "read_length"), lambda number: number >= 3, "at least 3"),
     (("batch_size", "evaluations"), lambda number: number >= 1, "at least 1"),
@@ -19,10 +21,10 @@ _RANGES = (
     (("head_share",), lambda number: 0 <= number <= 1, "between 0 and 1"),
     (("warmup", "dropout"), lambda number: 0 <= number < 1, "at least 0 and below 1"),
     (("seed",), lambda number: 0 <= number < 2**32, "at least 0 and below 2^32"),
-    (("trainable",), lambda which: which in get_args(Trainable), f"one of {get_args(Trainable)}"),
 )
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides how a classifier is fine-tuned.
@@ -42,7 +44,7 @@ class Recipe:
         seed: decides the new head, the order of the reviews, and dropout.
 
     Raises:
-        TypeError, ValueError: a value is of another type or out of range; the message names it.
+        ValueError: a number is out of range; the message names it.
     """
 
     max_length: int = 128
@@ -59,14 +61,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a value of another type or out of range; make plain numbers of NumPy's."""
-        for field in fields(Recipe):
-            value, kind = getattr(self, field.name), type(field.default)
+        """Refuse a number that is out of range."""
+        for name, value in tuple(vars(self).items()):
             if isinstance(value, np.generic):  # JSON, and so the saved model, knows no such number
-                value = value.item()
-                object.__setattr__(self, field.name, value)
-            if not isinstance(value, (float, int) if kind is float else kind):
-                raise TypeError(f"{field.name} must be of type {kind.__name__}, got {value!r}")
+                object.__setattr__(self, name, value.item())
         for names, fits, wanted in _RANGES:
             for name in names:
                 if not fits(getattr(self, name)):
