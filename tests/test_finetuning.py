@@ -174,7 +174,7 @@ def test_rows_of_an_older_helper_do_not_come_back(tokenizer, tmp_path, monkeypat
     Dataset.from_dict({"text": ["one two"], "label": [1]}).save_to_disk(tmp_path)
     shorten = {"max_length": 9, "head_share": 0.25}
     finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
-    monkeypatch.setattr(texts, "clean", lambda _: "three")
+    monkeypatch.setattr(texts.clean, "__code__", (lambda text: "three").__code__)  # an edited file
     again = finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
     assert again["input_ids"][0] == tokenizer("three")["input_ids"]
 

@@ -232,9 +232,8 @@ def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
 def save_classifier(trainer: Trainer, folder: str | Path) -> None:
     """Write weights (safetensors), configuration and tokenizer to ``folder``.
 
-    All files are written to a folder within it first. While they change places with those of the
-    model before, ``folder`` has no ``config.json``, so a kill never leaves a mixture that can be
-    loaded. If a move fails, all moves are taken back.
+    All files are written to a folder within it first. While they change places with the older ones,
+    ``folder`` has no ``config.json``, so that a kill never leaves a mixture that can be loaded.
 
     ``Trainer.save_model`` also pickles its arguments. Loading a pickle can run any code, so
     that file is not left for others to load.

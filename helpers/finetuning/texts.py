@@ -38,8 +38,7 @@ def tokenize(
     the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
 
     Raises:
-        ValueError: ``max_length`` leaves no room, ``head_share`` is not in [0, 1], or the markers
-            cannot be told from the text.
+        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
     """
     before, after = _markers(tokenizer)
     room = max_length - len(before) - len(after)
@@ -75,7 +74,6 @@ def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return what the tokenizer puts before and after a text: [CLS] and [SEP] for BERT."""
     whole = tokenizer("a")["input_ids"]
     text = tokenizer("a", add_special_tokens=False)["input_ids"]
-    for start in range(len(whole) - len(text) + 1):
-        if text and whole[start : start + len(text)] == text:
-            return whole[:start], whole[start + len(text) :]
-    raise ValueError(f"{type(tokenizer).__name__} does not put its markers around a text: {whole}")
+    places = (n for n in range(len(whole)) if whole[n : n + len(text)] == text != [])
+    start = next(places)
+    return whole[:start], whole[start + len(text) :]
