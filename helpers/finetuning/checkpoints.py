@@ -69,12 +69,7 @@ def newest_checkpoint(output: str | Path) -> Path | None:
 
 @contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Keep every other training out of ``output`` until this one ends, even if it is killed.
-
-    Raises:
-        ValueError: another one is at work there.
-        OSError: the folder cannot be written.
-    """
+    """Refuse, with a ValueError, every other training in ``output`` until this one ends or dies."""
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".training.lock", timeout=0):

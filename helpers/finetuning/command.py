@@ -17,12 +17,7 @@ from transformers import AutoTokenizer, EvalPrediction, TrainingArguments
 
 from helpers import assets, profiles, sealed
 from helpers.finetuning.calibration import add_to_bias, fit_bias
-from helpers.finetuning.checkpoints import (
-    BEGUN,
-    alone,
-    newest_checkpoint,
-    require_same_training,
-)
+from helpers.finetuning.checkpoints import BEGUN, alone, newest_checkpoint, require_same_training
 from helpers.finetuning.classifier import (
     build_classifier,
     build_trainer,
