@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 def clean(text: str) -> str:
     """Replace the line breaks that IMDB kept from its web pages (``<br />``) by a space."""
-    # (?<!\s): a long run of white space is searched once, not from each place.
+    # (?<!\s): a long run of white space is searched only once.
     return re.sub(r"(?<!\s)(?:\s*<br\s*/?>)+\s*", " ", text)
 
 
