@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from helpers import assets, finetuning, memory, profiles, sealed
-from helpers.finetuning import Recipe, checkpoints, command, texts
+from helpers.finetuning import Recipe, checkpoints, command
 
 
 def imdb_like(films: int = 120, each: int = 20) -> DatasetDict:
@@ -169,14 +169,19 @@ def test_markers_stay_on_their_side(single: str, markers: int) -> None:
         finetuning.tokenize(reviews, other, max_length=markers, head_share=0.25)
 
 
-def test_rows_of_an_older_helper_do_not_come_back(tokenizer, tmp_path, monkeypatch) -> None:
-    """The cache of datasets knows the function that it maps, not those that it calls."""
+def test_rows_of_older_code_do_not_come_back(tokenizer, tmp_path, monkeypatch) -> None:
+    """The cache of datasets knows the function that it maps, not the libraries that it calls."""
     Dataset.from_dict({"text": ["one two"], "label": [1]}).save_to_disk(tmp_path)
     shorten = {"max_length": 9, "head_share": 0.25}
     finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
-    monkeypatch.setattr(texts.clean, "__code__", (lambda text: "three").__code__)  # an edited file
+    expected, before = tokenizer("three")["input_ids"], type(tokenizer).__call__
+
+    def later(self, text, **more):
+        return before(self, text if text == "a" else ["three"], **more)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", later)
     again = finetuning.tokenize(Dataset.load_from_disk(tmp_path), tokenizer, **shorten)
-    assert again["input_ids"][0] == tokenizer("three")["input_ids"]
+    assert again["input_ids"] == [expected]
 
 
 # --- model --------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def tokenize(
         encode,
         batched=True,
         remove_columns=reviews.column_names,
-        # The cache would not notice that `clean` or `head_and_tail` was changed.
+        # The cache does not notice that a library, or what is called through a module, changed.
         load_from_cache_file=False,
         desc="tokenizing",
     )
