@@ -15,16 +15,12 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import shutil
 import signal
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-
-import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -76,17 +72,13 @@ def tiny_model(folder: Path) -> Path:
     return folder
 
 
-def few_reviews(_name: str):
+def few_reviews():
     """Return three splits of a few reviews each."""
     from datasets import Dataset, DatasetDict
 
-    longest = 300 if "FAULTY_MISSING" in os.environ else 5
-
     def part(size: int) -> Dataset:
-        texts = [
-            f"a {('good', 'bad')[i % 2]} film" + " indeed" * (i * longest // size)
-            for i in range(size)
-        ]
+        words = ("good", "bad")
+        texts = [f"a {words[i % 2]} film" + " indeed" * (i * 5 // size) for i in range(size)]
         return Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(size)]})
 
     return DatasetDict(train=part(48), validation=part(8), test=part(8))
@@ -225,28 +217,13 @@ def main(arguments: list[str]) -> int:
 
         torch.set_num_threads(1)
         finetuning.command.prepare = few_reviews
-        if missing := os.environ.get("FAULTY_MISSING"):  # that fault needs a model of some size
-            leave_too_little_memory(finetuning.classifier.memory, int(missing))
-        else:
-            tiny = str(tiny_model(links / "tiny"))
-            assets.model = lambda _name: tiny
+        tiny = str(tiny_model(links / "tiny"))
+        assets.model = lambda _name: tiny
         command, again = finetuning.main, [*arguments, "--resume"]
     if folder is None:
         return command(list(arguments))
     kill_everywhere(folder, lambda: command(list(arguments)), lambda: command(again))
     return 0
-
-
-def leave_too_little_memory(memory: ModuleType, missing: int) -> None:
-    """When training is to begin, limit the process to ``missing`` bytes less than it needs."""
-    require = memory.require
-
-    def poor(needed: int, purpose: str) -> None:
-        limit = psutil.Process().memory_info().vms + needed - missing
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        require(needed, purpose)
-
-    memory.require = poor
 
 
 if __name__ == "__main__":

@@ -1,17 +1,13 @@
 """A Hugging Face Hub on loopback: the real ids and revisions, tiny weights, few rows.
 
 ``with Hub() as hub`` serves a twin of every asset of :mod:`helpers.assets` to the real clients
-(``huggingface_hub``, ``transformers``, ``datasets``) under ``hub.endpoint``, which goes into
-``HF_ENDPOINT``. A twin has the layout, file names, formats, columns and split names of the
-original, random weights of the same architecture, and rows of the packaged data sets. A new
-asset needs one line in ``TWINS``.
+under ``hub.endpoint``, which goes into ``HF_ENDPOINT``. A twin has the layout, file names, formats,
+columns and split names of the original, random weights of the same architecture, and rows of the
+packaged data sets. A new asset needs one line in ``TWINS``.
 
-Only routes that the Hub documents are here (https://huggingface.co/docs/hub/api and
-https://huggingface.co/docs/huggingface_hub): whatever else a client asks for is kept in
-``hub.unknown``, and the rehearsal fails on it.
-
-Mirrors of the Hub that exist (``olah``, ``hf-local-hub``) cannot give the pinned revisions to
-other contents, and cannot be told to fail; the faults of a Hub are half of what is tested here.
+Only routes that the Hub documents are here (https://huggingface.co/docs/hub/api): whatever else a
+client asks for is kept in ``hub.unknown``, and the rehearsal fails on it. Mirrors of the Hub that
+exist (``olah``, ``hf-local-hub``) cannot serve other contents as the pinned revisions, nor fail.
 """
 
 from __future__ import annotations
@@ -26,7 +22,6 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +30,7 @@ from helpers import assets
 
 Files = dict[str, bytes]
 LARGE = (".safetensors", ".parquet", ".bin")  # what the Hub keeps in its large file storage
+MADE: dict[str, Files] = {}
 LOCK = threading.Lock()
 
 
@@ -43,19 +39,15 @@ LOCK = threading.Lock()
 
 def packaged_rows(name: str) -> list[dict[str, Any]]:
     """The rows of a packaged data set, ``text`` and ``label``, in their order."""
-    lines = (assets.fetch(name) / "train.jsonl").open(encoding="utf-8")
-    with lines:
-        return [json.loads(line) for line in lines]
+    text = (assets.fetch(name) / "train.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def reviews(parts: dict[str, slice], *, source: str, file: str, unlabelled: str = "") -> Files:
     """Parquet files of labelled texts with a card, the layout of IMDB and Rotten Tomatoes.
 
-    Args:
-        parts: for each split, which rows of each label it gets.
-        source: the packaged data set that the rows come from.
-        file: the file of a split, with ``{}`` for its name.
-        unlabelled: a split whose labels are all -1, made of texts of the first one.
+    Each split of ``parts`` gets these rows of each label of the packaged ``source``, in a ``file``
+    with ``{}`` for its name; ``unlabelled`` is one whose labels are all -1.
     """
     from datasets import ClassLabel, Dataset, Features, Value
 
@@ -80,33 +72,31 @@ def cased_vocabulary(size: int = 28_996) -> list[str]:
     from tokenizers.pre_tokenizers import BertPreTokenizer
 
     split = BertPreTokenizer().pre_tokenize_str
-    found: Counter[str] = Counter()
-    for row in packaged_rows("imdb")[::5]:
-        found.update(word for word, _ in split(row["text"]))
-    markers = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = ["[PAD]", *(f"[unused{n}]" for n in range(1, 100)), *markers]
-    letters = [chr(code) for code in range(33, 127)] + ["é", "è", "ö", "ü", "’", "–"]
-    known = dict.fromkeys([*vocabulary, *letters, *(f"##{letter}" for letter in letters)])
+    texts = [row["text"] for row in packaged_rows("imdb")[::5]]
+    found = Counter(word for text in texts for word, _ in split(text))
+    first = ["[PAD]", *(f"[unused{n}]" for n in range(1, 100))]
+    first += ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [*map(chr, range(33, 127)), "é", "è", "ö", "ü", "’", "–"]
     words = sorted(found, key=lambda word: (-found[word], word))
-    return list(dict.fromkeys([*known, *words]))[:size]
+    pieces = [*first, *letters, *(f"##{letter}" for letter in letters), *words]
+    return list(dict.fromkeys(pieces))[:size]
 
 
-def weights_of(model: Any, rename: Callable[[str], str] = str) -> Files:
-    """The weights as safetensors; tied ones are written once, as on the Hub."""
+def weights_of(kind: type, config: Any, rename: Callable[[str], str] = str) -> Files:
+    """Random weights as safetensors; tied ones are written once, as on the Hub."""
+    import torch
     from safetensors.torch import save
 
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            tensors[rename(name)] = tensor.contiguous()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = kind(config).state_dict()
+    once = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
+    tensors = {rename(name): state[name].contiguous() for name in once.values()}
     return {"model.safetensors": save(tensors, metadata={"format": "pt"})}
 
 
 def tiny_bert() -> Files:
     """bert-base-cased: its files and names, two layers of four heads, random weights."""
-    import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertForPreTraining
 
@@ -115,18 +105,14 @@ def tiny_bert() -> Files:
         architectures=["BertForMaskedLM"], vocab_size=len(words), hidden_size=32,
         num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
     )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BertForPreTraining(config)
     tokenizer = BertWordPieceTokenizer({word: n for n, word in enumerate(words)}, lowercase=False)
     settings = {"do_lower_case": False, "model_max_length": 512}
 
-    # The file on the Hub was made in 2018 and still has the names of those days.
-    def as_of_2018(name: str) -> str:
+    def as_of_2018(name: str) -> str:  # when the file on the Hub was made
         name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
         return name.replace("LayerNorm.bias", "LayerNorm.beta")
 
-    return weights_of(model, as_of_2018) | {
+    return weights_of(BertForPreTraining, config, as_of_2018) | {
         "config.json": config.to_json_string(use_diff=False).encode(),
         "tokenizer.json": tokenizer.to_str().encode(),
         "tokenizer_config.json": json.dumps(settings).encode(),
@@ -139,7 +125,6 @@ def tiny_bert() -> Files:
 
 def tiny_llama() -> Files:
     """SmolLM2-135M-Instruct: its tokenizer, four layers, random weights."""
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = assets.fetch("generator")
@@ -150,11 +135,8 @@ def tiny_llama() -> Files:
         "num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32",
     }  # fmt: skip
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8")) | smaller
-    config = LlamaConfig(**settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-    return files | weights_of(model) | {"config.json": json.dumps(settings).encode()}
+    weights = weights_of(LlamaForCausalLM, LlamaConfig(**settings))
+    return files | weights | {"config.json": json.dumps(settings).encode()}
 
 
 # One line for each asset. IMDB keeps its order: chapter 10 cuts 24 gaps of 30 reviews and 1,200
@@ -173,15 +155,12 @@ TWINS: dict[str, Callable[[], Files]] = {
 }  # fmt: skip
 
 
-@cache
-def _made(name: str) -> Files:
-    return TWINS[name]()
-
-
 def files_of(name: str) -> Files:
     """The files of the twin of an asset, made when they are first asked for."""
     with LOCK:
-        return _made(name)
+        if name not in MADE:
+            MADE[name] = TWINS[name]()
+        return MADE[name]
 
 
 def blob(content: bytes) -> str:

@@ -13,9 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import nbformat
 import pytest
@@ -30,9 +28,6 @@ pytestmark = pytest.mark.rehearsal
 STEPS = 4
 CHAPTERS = [path.stem for path in notebooks()]
 RECORDS = BUILD / "rehearsal"
-# What places work on a device goes through Accelerate, and only that can differ without it.
-PLACES_WORK = re.compile(r"\b(Accelerator|Trainer|finetuning)\b")
-PLACING = [path.stem for path in notebooks() if PLACES_WORK.search(path.read_text("utf-8"))]
 
 
 @dataclass
@@ -45,46 +40,31 @@ class Run:
     unknown: list[str]
 
 
-def rehearse(paths: list[Path], folder: Path, **variables: str) -> Run:
-    """Execute copies of notebooks in the full profile against a Hub of their own."""
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory) -> Run:
+    """Copies of all chapters, executed in full against a Hub; records stay in _build/rehearsal."""
+    folder = tmp_path_factory.mktemp("handbook")
     scratch = folder / "run"
-    scratch.mkdir(parents=True)
+    scratch.mkdir()
     with Hub() as hub:
         environment = hub.environment(folder / "hub") | {
             "HANDBOOK_REHEARSAL": str(STEPS),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
         }
-        log = execute.run(paths, scratch, jobs=2, variables=environment | variables)
-    problems, records = {}, {}
-    for path in paths:
-        executed = nbformat.read(scratch / path.name, nbformat.NO_CONVERT)
-        problems[path.stem] = execute.problem_of(executed)
-        written = scratch / "checks" / f"{path.stem}.json"
-        records[path.stem] = json.loads(written.read_text("utf-8")) if written.exists() else {}
+        log = execute.run(notebooks(), scratch, jobs=2, variables=environment)
     print(log[-2000:])
-    return Run(problems, records, hub.requests, hub.unknown)
-
-
-@pytest.fixture(scope="session")
-def rehearsal(tmp_path_factory) -> Run:
-    """All chapters, on whatever this machine trains on; the records stay in _build/rehearsal."""
-    with mock.patch.dict(os.environ):
-        os.environ.pop("ACCELERATE_USE_CPU", None)
-        run = rehearse(notebooks(), tmp_path_factory.mktemp("handbook"))
     shutil.rmtree(RECORDS, ignore_errors=True)
     RECORDS.mkdir(parents=True)
-    for name, content in run.records.items():
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    problems, records = {}, {}
+    for name in CHAPTERS:
+        executed = nbformat.read(scratch / f"{name}.ipynb", nbformat.NO_CONVERT)
+        problems[name] = execute.problem_of(executed)
+        written = scratch / "checks" / f"{name}.json"
+        records[name] = json.loads(written.read_text("utf-8")) if written.exists() else {}
+        text = json.dumps(records[name], indent=1, ensure_ascii=False) + "\n"
         (RECORDS / f"{name}.json").write_text(text, encoding="utf-8")
-    return run
-
-
-@pytest.fixture(scope="session")
-def on_cpu(tmp_path_factory) -> Run:
-    """Once more with Accelerate told to use the CPU, where something is placed by it."""
-    paths = [path for path in notebooks() if path.stem in PLACING]
-    return rehearse(paths, tmp_path_factory.mktemp("handbook"), ACCELERATE_USE_CPU="true")
+    return Run(problems, records, hub.requests, hub.unknown)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -107,27 +87,6 @@ def test_the_hub_was_asked_for_no_pickle_and_nothing_it_does_not_document(rehear
     assert rehearsal.unknown == []
     assert [line for line in rehearsal.requests if re.search(r"\.(bin|pt|pth|pkl)\b", line)] == []
     assert any("model.safetensors" in line for line in rehearsal.requests)
-
-
-def repeatable(records: dict[str, Any]) -> dict[str, Any]:
-    """Figures by name, without those that may move: durations, and what memory a run took."""
-    return {
-        check["name"]: check["value"]
-        for check in records["checks"]
-        if check["drift"] is not None or check["kind"] == "equal"
-    }
-
-
-@pytest.mark.parametrize("name", PLACING)
-def test_told_to_use_the_cpu_a_chapter_gives_the_same(rehearsal, on_cpu, name):
-    import torch
-
-    if torch.accelerator.is_available():
-        pytest.skip("this machine has a GPU, whose last digits are not those of the CPU")
-    assert on_cpu.problems[name] is None
-    figures = repeatable(on_cpu.records[name])
-    assert figures == repeatable(rehearsal.records[name])
-    assert len(figures) >= 3
 
 
 # On CPUs, `accelerate launch` starts several processes only through MPI; torch starts them itself.

@@ -44,8 +44,6 @@ from helpers.finetuning.splits import (
     split_by_film,
 )
 from helpers.finetuning.texts import clean, head_and_tail, tokenize
-from helpers.profiles import computes_bf16_fast as computes_bf16_fast
-from helpers.profiles import uses_accelerator as uses_accelerator
 
 __all__ = [
     "BEGUN",

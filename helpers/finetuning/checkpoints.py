@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from filelock import FileLock, Timeout
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from helpers import sealed
@@ -62,6 +65,19 @@ def newest_checkpoint(output: str | Path) -> Path | None:
             )
         return folder
     return None
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Refuse, with a ValueError, every other training in ``output`` until this one ends or dies."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / ".training.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(
+            f"another training is at work in {output}. Name another folder with --output."
+        ) from None
 
 
 def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
     EvalPrediction,
@@ -41,12 +43,21 @@ def build_classifier(
     Attention dropout is switched off: on a CPU it costs more than all else (see chapter 10).
 
     Raises:
-        ValueError: there are fewer than two labels, two are the same, or the recipe asks for more
-            tokens than the model can read.
+        ValueError: there are fewer than two labels, two are the same, the model is no BERT, or the
+            recipe asks for more tokens than it can read.
         OSError: there is no model ``name``.
     """
     if len(set(labels)) < max(2, len(labels)):  # with one, transformers would do a regression
         raise ValueError(f"labels must be two or more, all different, got {labels!r}")
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type != "bert":  # others have their layers, or their head, elsewhere
+        raise ValueError(f"the recipe fine-tunes a BERT, but {name} is a {config.model_type!r}")
+    most = config.max_position_embeddings
+    if max(recipe.max_length, recipe.read_length) > most:
+        raise ValueError(
+            f"the model reads at most {most} tokens, but max_length is {recipe.max_length} and "
+            f"read_length {recipe.read_length}"
+        )
     set_seed(recipe.seed)
     model = AutoModelForSequenceClassification.from_pretrained(
         name,
@@ -56,12 +67,6 @@ def build_classifier(
         hidden_dropout_prob=recipe.dropout,
         attention_probs_dropout_prob=0.0,
     )
-    most = model.config.max_position_embeddings
-    if max(recipe.max_length, recipe.read_length) > most:
-        raise ValueError(
-            f"the model reads at most {most} tokens, but max_length is {recipe.max_length} and "
-            f"read_length {recipe.read_length}"
-        )
     choose_trainable(model, recipe.trainable)
     return model
 
@@ -209,6 +214,8 @@ def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
 
     ``reviews`` are what :func:`tokenize` returns.
     """
+    if not len(reviews):  # the Trainer would return None
+        return np.zeros((0, trainer.model.config.num_labels), dtype=np.float32)
     order = np.argsort(reviews["length"], kind="stable")
     loader = DataLoader(
         reviews.select(order).remove_columns("length"),
@@ -225,17 +232,18 @@ def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
 def save_classifier(trainer: Trainer, folder: str | Path) -> None:
     """Write weights (safetensors), configuration and tokenizer to ``folder``.
 
-    All files are written to a folder within it first. While they are moved up, ``folder`` has no
-    ``config.json``, so that an interruption never leaves a mixture that can be loaded.
+    All files are written to a folder within it first. While they change places with the older ones,
+    ``folder`` has no ``config.json``, so that a kill never leaves a mixture that can be loaded.
 
     ``Trainer.save_model`` also pickles its arguments. Loading a pickle can run any code, so
     that file is not left for others to load.
 
     Raises:
-        OSError: the folder cannot be written; a model that was there before is untouched.
+        OSError: the folder cannot be written; a model that was there before is usable still.
     """
     folder = Path(folder)
     beside = folder / ".saving"  # within it, so on the same disk
+    before = beside / "before"
     if trainer.is_world_process_zero():
         shutil.rmtree(beside, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
@@ -243,7 +251,17 @@ def save_classifier(trainer: Trainer, folder: str | Path) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         (beside / "training_args.bin").unlink(missing_ok=True)
-        (folder / "config.json").unlink(missing_ok=True)
-        for path in sorted(beside.iterdir(), key=lambda path: path.name == "config.json"):
-            path.replace(folder / path.name)
-        beside.rmdir()
+        names = sorted(os.listdir(beside), key=lambda name: name == "config.json")
+        before.mkdir()
+        moves = [(folder / name, before / name) for name in reversed(names)]
+        moves += [(beside / name, folder / name) for name in names]
+        try:
+            for here, there in moves:
+                if here.exists():  # in the first half, not every name
+                    here.replace(there)
+        except BaseException:
+            for here, there in reversed(moves):
+                if there.exists() and not here.exists():
+                    there.replace(here)
+            raise
+        shutil.rmtree(beside)

@@ -6,18 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, EvalPrediction
+from transformers import AutoTokenizer, EvalPrediction, TrainingArguments
 
 from helpers import assets, profiles, sealed
 from helpers.finetuning.calibration import add_to_bias, fit_bias
-from helpers.finetuning.checkpoints import BEGUN, newest_checkpoint, require_same_training
+from helpers.finetuning.checkpoints import BEGUN, alone, newest_checkpoint, require_same_training
 from helpers.finetuning.classifier import (
     build_classifier,
     build_trainer,
@@ -37,8 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="accelerate launch -m helpers.finetuning",
         description="Fine-tune a BERT classifier on IMDB, on one process or many.",
     )
-    parser.add_argument("--model", default="encoder", help="a model of helpers.assets")
-    parser.add_argument("--dataset", default="imdb", help="a data set of helpers.assets")
+    parser.add_argument("--model", default="encoder", help="a BERT of helpers.assets")
     parser.add_argument("--output", type=Path, default=Path("runs/imdb"))
     parser.add_argument(
         "--train-reviews", type=int, dest="count", help="default: all of the training split"
@@ -96,7 +95,6 @@ def run(
     recipe: Recipe,
     *,
     model: str,
-    dataset: str,
     output: Path,
     count: int | None = None,
     max_steps: int = -1,
@@ -108,16 +106,16 @@ def run(
     ``read_length``. Both accuracies in ``metrics.json`` are of that length.
 
     Args:
-        model, dataset: names in :mod:`helpers.assets`.
+        model: name of a BERT in :mod:`helpers.assets`.
         output: folder for checkpoints, the model and ``metrics.json``.
         count: number of training reviews; None takes all.
         max_steps: ends training early; -1 does not.
 
     Raises:
-        KeyError: there is no model or data set of that name.
-        ValueError: ``count`` or ``max_steps`` is too small, the model cannot read as many tokens
-            as the recipe asks for, the checkpoint to resume is damaged, or what is in ``output``
-            was begun otherwise.
+        KeyError: there is no model of that name.
+        ValueError: ``count`` or ``max_steps`` is too small, the model is no BERT or cannot read as
+            many tokens as the recipe asks for, the checkpoint to resume is damaged, what is in
+            ``output`` was begun otherwise, or another training is at work there.
         AssetError, NotEnoughMemory, OSError: see :mod:`helpers.assets`, :mod:`helpers.memory`.
     """
     if count is not None and count < recipe.batch_size:
@@ -125,13 +123,27 @@ def run(
     if max_steps < 1 and max_steps != -1:
         raise ValueError(f"--max-steps must be at least 1, got {max_steps}")
     weights = assets.model(model)
-    begun = asdict(recipe) | {"model": model, "dataset": dataset, "train_reviews": count}
+    limit = {"max_steps": max_steps} if max_steps > 0 else {}
+    arguments = training_arguments(recipe, output, **limit)
+    begun = asdict(recipe) | {"model": model, "train_reviews": count}
     begun |= {"max_steps": max_steps, "profile": profiles.current()}
-    require_same_training(output, begun, resume=resume)
-    checkpoint = newest_checkpoint(output) if resume else None
+    with alone(output) if arguments.process_index == 0 else nullcontext():
+        require_same_training(output, begun, resume=resume)
+        checkpoint = newest_checkpoint(output) if resume else None
+        return _train(recipe, arguments, weights, begun, checkpoint)
+
+
+def _train(
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    weights: str,
+    begun: dict[str, Any],
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    output, count = Path(arguments.output_dir), begun["train_reviews"]
     classifier = build_classifier(weights, recipe)
     tokenizer = AutoTokenizer.from_pretrained(weights)
-    splits = prepare(dataset)
+    splits = prepare()
     shuffled = splits["train"].shuffle(seed=recipe.seed)
     splits["train"] = shuffled.select(range(min(count or len(shuffled), len(shuffled))))
     tokens = {
@@ -143,11 +155,8 @@ def run(
         )
         for name, part in splits.items()
     }
-    limit = {"max_steps": max_steps} if max_steps > 0 else {}
-    arguments = training_arguments(recipe, output, **limit)
     trainer = build_trainer(classifier, tokenizer, arguments, tokens["train"], tokens["validation"])
     if trainer.is_world_process_zero():
-        output.mkdir(parents=True, exist_ok=True)
         sealed.write(output / BEGUN, json.dumps(begun, indent=2) + "\n")
     trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     labels = {name: np.asarray(part["labels"]) for name, part in tokens.items()}

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from helpers.shapes import checked
 
 Trainable = Literal["all", "without embeddings", "upper half", "head"]
@@ -38,7 +40,7 @@ class Recipe:
         batch_size: reviews in one step, on each device.
         weight_decay: pull of the weights towards zero (AdamW).
         dropout: share of hidden units set to zero in training.
-        evaluations: how often the validation split is read in one epoch.
+        evaluations: how often the validation split is read in one epoch; also when training ends.
         seed: decides the new head, the order of the reviews, and dropout.
 
     Raises:
@@ -60,6 +62,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse a number that is out of range."""
+        for name, value in tuple(vars(self).items()):
+            if isinstance(value, np.generic):  # JSON, and so the saved model, knows no such number
+                object.__setattr__(self, name, value.item())
         for names, fits, wanted in _RANGES:
             for name in names:
                 if not fits(getattr(self, name)):

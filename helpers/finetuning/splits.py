@@ -20,14 +20,13 @@ from helpers.shapes import checked
 FILM_GAP = 30  # IMDB holds at most 30 reviews of one film for each label
 
 
-def prepare(dataset: str = "imdb") -> DatasetDict:
-    """Load a data set and split it without shared films, in one call.
+def prepare() -> DatasetDict:
+    """Load IMDB and split it without shared films, in one call.
 
     Raises:
-        KeyError: there is no data set of that name.
         AssetError: it cannot be fetched.
     """
-    reviews = load_dataset(**assets.dataset(dataset))
+    reviews = load_dataset(**assets.dataset("imdb"))
     links = linked_reviews(rare_names(review_texts(reviews)))
     return drop_linked(split_by_film(reviews), links)
 

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 def clean(text: str) -> str:
     """Replace the line breaks that IMDB kept from its web pages (``<br />``) by a space."""
-    return re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text)
+    # (?<!\s): a long run of white space is searched only once.
+    return re.sub(r"(?<!\s)(?:\s*<br\s*/?>)+\s*", " ", text)
 
 
 def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
@@ -63,7 +64,7 @@ def tokenize(
         encode,
         batched=True,
         remove_columns=reviews.column_names,
-        # The cache would not notice that `clean` or `head_and_tail` was changed.
+        # The cache does not notice that a library, or what is called through a module, changed.
         load_from_cache_file=False,
         desc="tokenizing",
     )
@@ -71,6 +72,8 @@ def tokenize(
 
 def _markers(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return what the tokenizer puts before and after a text: [CLS] and [SEP] for BERT."""
-    example = tokenizer("a", return_special_tokens_mask=True)
-    ids, mask = example["input_ids"], example["special_tokens_mask"]
-    return ids[: mask.index(0)], ids[len(mask) - mask[::-1].index(0) :]
+    whole = tokenizer("a")["input_ids"]
+    text = tokenizer("a", add_special_tokens=False)["input_ids"]
+    places = (n for n in range(len(whole)) if whole[n : n + len(text)] == text != [])
+    start = next(places)
+    return whole[:start], whole[start + len(text) :]
