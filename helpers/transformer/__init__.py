@@ -21,7 +21,10 @@ from helpers.transformer.blocks import (
 from helpers.transformer.config import TransformerConfig
 from helpers.transformer.decoding import beam_search
 from helpers.transformer.model import Transformer
-from helpers.transformer.training import label_smoothed_loss, warmup_learning_rate
+from helpers.transformer.training import (
+    label_smoothed_loss,
+    warmup_learning_rate,
+)
 from helpers.transformer.weights import state_from_bert, state_from_torch
 
 __all__ = [
