@@ -326,6 +326,29 @@ def test_a_layer_of_bert_recomputed():
     torch.testing.assert_close(theirs.output.LayerNorm(x + output), expected)
 
 
+@many
+@given(st.integers(0, 40))
+def test_causal_mask_allows_what_came_before(length):
+    place = torch.arange(length)
+    mask = attention.causal_mask(length)
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask, place[:, None] >= place[None, :])
+
+
+@many
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([torch.long, torch.bool])
+)
+def test_padding_mask_hides_the_padding(lengths, dtype):
+    width = max(1, *lengths) if len(lengths) > 1 else max(1, lengths[0])
+    tokenized = torch.tensor([[int(i < n) for i in range(width)] for n in lengths]).to(dtype)
+    mask = attention.padding_mask(tokenized)
+    assert mask.dtype == torch.bool
+    assert mask.shape == (len(lengths), 1, width)
+    assert mask.sum(-1).flatten().tolist() == lengths
+    assert torch.equal(mask[:, 0], tokenized.bool())
+
+
 # --- errors -------------------------------------------------------------------------
 
 X = torch.zeros(2, 5, 32)

@@ -25,6 +25,7 @@ from helpers.transformer import (
     sinusoidal_positions,
     state_from_bert,
     state_from_torch,
+    warmup_learning_rate,
 )
 
 property_test = settings(deadline=None, derandomize=True, max_examples=100)
@@ -112,6 +113,17 @@ def for_torch(mask: torch.Tensor, heads: int) -> torch.Tensor:
 
 def assert_close(ours, theirs, atol=1e-9, rtol=1e-7):
     torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
+
+
+@property_test
+@given(length=st.integers(1, 60), half=st.integers(1, 20))
+def test_positions_are_the_papers_formula(length, half):
+    table = sinusoidal_positions(length, 2 * half)
+    assert table.shape == (length, 2 * half)
+    for p, i in itertools.product({0, length // 2, length - 1}, {0, half // 2, half - 1}):
+        angle = p / 10_000 ** (2 * i / (2 * half))
+        assert table[p, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+        assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
 # --- the parts ----------------------------------------------------------------------
@@ -422,6 +434,24 @@ def test_beam_search_with_all_beams_finds_the_best_answer(seed, penalty, longest
     assert scores[answer] == pytest.approx(max(scores.values()), abs=1e-4)
 
 
+@writing_test
+@given(config=configs(target_vocab_size=6), n=st.integers(1, 5), rows=st.integers(1, 4), seed=seeds)
+def test_greedy_search_takes_the_best_id_at_each_step(config, n, rows, seed):
+    model = make(Transformer, config, seed)
+    source = random_ids(config.source_vocab_size, rows, n)
+    written = model.generate(source, max_length=6)
+    assert written.shape[1] <= 6
+    for row, ids in zip(source, written.tolist(), strict=True):
+        so_far = [1]
+        while len(so_far) <= 6 and so_far[-1] != 2:
+            with torch.no_grad():
+                logits = model(row.unsqueeze(0), torch.tensor([so_far]))[0, -1]
+            logits[[0, 1]] = -math.inf
+            so_far.append(int(logits.argmax()))
+        assert so_far[1:] == ids[: len(so_far) - 1]
+        assert not any(ids[len(so_far) - 1 :])
+
+
 def best_of_few(tables, beams: int, penalty: float) -> tuple[float, dict]:
     """Beam search with lists, in float64: the best score, and the score of each last answer."""
 
@@ -522,6 +552,15 @@ def test_an_id_that_is_ruled_out_makes_no_nan(smoothing):
     logits[:, 3] = -math.inf
     expected = F.cross_entropy(logits, target, label_smoothing=smoothing)
     assert_close(label_smoothed_loss(logits, target, smoothing), expected)
+
+
+@property_test
+@given(step=st.integers(1, 100_000), d_model=st.integers(1, 2048), warmup=st.integers(1, 10_000))
+def test_learning_rate_rises_then_falls(step, d_model, warmup):
+    rate = warmup_learning_rate(step, d_model, warmup)
+    highest = 1 / math.sqrt(d_model * warmup)
+    expected = highest * (step / warmup if step <= warmup else math.sqrt(warmup / step))
+    assert rate == pytest.approx(expected)
 
 
 # --- the config and the count -------------------------------------------------------
