@@ -30,7 +30,7 @@ from transformers import AutoTokenizer
 from helpers import assets, finetuning, sealed
 
 RESULTS = Path(__file__).with_suffix(".json")
-LENGTH = 128  # tokens, in training and afterwards
+TRAINED, READ = 128, 256  # tokens, in training and afterwards
 LIBRARIES = ("torch", "transformers", "scikit-learn")
 
 
@@ -60,15 +60,21 @@ def measure(count: int, seed: int) -> dict[str, object]:
     train = splits["train"].shuffle(seed=seed).select(range(count))
     words = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
-        LogisticRegression(C=10.0, max_iter=1000),
+        LogisticRegression(C=30.0, max_iter=1000),
     ).fit(train["text"], train["label"])
 
-    recipe = finetuning.Recipe(max_length=LENGTH, read_length=LENGTH, seed=seed)
+    recipe = finetuning.Recipe(max_length=TRAINED, read_length=READ, seed=seed)
     weights = assets.model("encoder")
     tokenizer = AutoTokenizer.from_pretrained(weights)
-    lengths = {"max_length": LENGTH, "head_share": recipe.head_share}
-    tokens = {name: finetuning.tokenize(part, tokenizer, **lengths)
-              for name, part in (splits | {"train": train}).items()}  # fmt: skip
+    tokens = {
+        name: finetuning.tokenize(
+            part,
+            tokenizer,
+            max_length=TRAINED if name == "train" else READ,
+            head_share=recipe.head_share,
+        )
+        for name, part in (splits | {"train": train}).items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         arguments = finetuning.training_arguments(recipe, folder, validate=False)
         model = finetuning.build_classifier(weights, recipe)
