@@ -155,7 +155,7 @@ def test_the_bibliography_names_every_paper_and_where_it_is_cited():
 OPERATORS = r"""
     \frac \sqrt \sum \max \min \log \ln \sin \cos \partial \top \infty \cdot \times \odot
     \leftarrow \approx \in \dots \quad \qquad \left \right \lvert \rvert \le \ge
-    \text{old} \text{new} \text{so}
+    \text{old} \text{new} \text{so} \bigl \bigr
 """
 
 
