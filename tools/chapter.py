@@ -22,7 +22,8 @@ def notebook(name: str) -> nbformat.NotebookNode:
     """Return the empty chapter ``name``, such as ``17-my-idea``."""
     text = Path(__file__).with_name("chapter-template.ipynb").read_text(encoding="utf-8")
     title = name[3:].replace("-", " ").capitalize()
-    return nbformat.reads(text.replace("17-my-idea", name).replace("My idea", title), 4)
+    text = text.replace("17-my-idea", name).replace("17 My idea", f"{name[:2]} {title}")
+    return nbformat.reads(text, 4)
 
 
 def create(name: str, root: Path = ROOT) -> Path:
