@@ -54,7 +54,7 @@ def main() -> None:
 def measure(count: int, seed: int) -> dict[str, object]:
     """Train both models on ``count`` reviews chosen by ``seed``; return their test accuracies."""
     begin = time.process_time()
-    splits = finetuning.prepare("imdb").map(
+    splits = finetuning.prepare().map(
         lambda review: {"text": finetuning.clean(review["text"])}, load_from_cache_file=False
     )
     train = splits["train"].shuffle(seed=seed).select(range(count))
