@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from helpers import assets
 from helpers.shapes import checked
 
-FILM_GAP = 30  # IMDB holds at most 30 reviews of one film for each label
+FILM_GAP = 30  # IMDB holds at most 30 reviews of one film in all
 
 
 def prepare() -> DatasetDict:
