@@ -93,7 +93,7 @@ def test_no_file_names_a_package_index_or_a_place_on_somebody_s_machine():
 # Where work is done is Accelerate's to decide. Not here: .cpu(), which brings a result home.
 NAMES_A_DEVICE = (
     r"""["'](cuda|cpu|mps|xpu|npu|hpu|xla)(:[^"']*)?["']"""
-    r"|\.(cuda|xpu|npu|hpu|set_default_device)\(|torch\.cuda\.|\bdevice\(|\bdevice=\d"
+    r"|\.(cuda|xpu|npu|hpu|set_default_device)\(|torch\.cuda\.|\bdevice\((?!.meta)|\bdevice=\d"
     r"|\b(device_map|device_type|device_ids|no_cuda|use_mps_device|use_cuda)="
 )
 # Formats that can hold a program. safetensors, JSON and yaml.safe_load cannot.
