@@ -174,7 +174,8 @@ def as_svg(figure: Figure, alt: str) -> str:
     width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
     points = float(width[1]) if width else 500.0
     opening = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg[: svg.index(">")], count=2)
-    style = f"width:100%;max-width:{points * 4 / 3:.0f}px;height:auto;color:inherit"
+    own = f"{points * 4 / 3:.0f}px"  # the style sheet of the book asks for it on a phone
+    style = f"--own-width:{own};width:100%;max-width:{own};height:auto;color:inherit"
     label = html.escape(alt, quote=True)
     opening += ' fill="currentColor"'
     svg = f'{opening} role="img" aria-label="{label}" style="{style}"{svg[svg.index(">") :]}'
