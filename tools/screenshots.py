@@ -6,7 +6,7 @@ Look at the pictures: no test sees what is ugly.
 from __future__ import annotations
 
 import argparse
-import math
+import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -27,6 +27,11 @@ FORMS = {
     },
 }
 THEMES = ("light", "dark")
+# Scroll to a place, and return how much of the page is left from there.
+MOVE = """y => {
+  scrollTo({ top: y, behavior: "instant" });
+  return document.documentElement.scrollHeight - y;
+}"""
 
 
 def photograph(opened: Browser, site: str, name: str, folder: Path) -> list[Path]:
@@ -39,12 +44,14 @@ def photograph(opened: Browser, site: str, name: str, folder: Path) -> list[Path
             page = context.new_page()
             page.goto(f"{site}{name}.html", wait_until="load")
             page.evaluate("document.fonts.ready.then(() => true)")
-            pieces = math.ceil(page.evaluate("document.documentElement.scrollHeight") / height)
-            for piece in range(pieces):
-                page.evaluate("y => scrollTo({top: y, behavior: 'instant'})", piece * height)
+            for piece in itertools.count():
+                # A page grows while it scrolls: what was never in sight has an estimated height.
+                rest = page.evaluate(MOVE, piece * height)
                 page.wait_for_timeout(200)  # what comes into sight is drawn
                 paths.append(folder / f"{Path(name).name}-{form}-{theme}-{piece + 1:02}.png")
                 page.screenshot(path=paths[-1])
+                if rest <= height:
+                    break
             context.close()
     return paths
 
