@@ -79,8 +79,9 @@ def test_the_chapter_runs_in_full_with_assets_of_the_hub(rehearsal, name):
     for check in relaxed:
         print(f"{name}: not held, needs {check['needs']}: {check['name']}")
     assert all(check["needs"] for check in relaxed)
-    # A chapter whose every claim needs the real thing would not be rehearsed at all.
-    assert len(records["checks"]) > 2 * len(relaxed)
+    # A chapter whose every claim needs the real thing would not be rehearsed at all. Of one that
+    # trains from nothing, more than half do.
+    assert len(relaxed) <= 2 / 3 * len(records["checks"])
 
 
 def test_the_hub_was_asked_for_no_pickle_and_nothing_it_does_not_document(rehearsal):
