@@ -36,6 +36,7 @@ def test_a_page_says_what_it_is_about_to_machines(name) -> None:
     meta, here = page(name).meta, urljoin(BASE, f"{name}.html")
     (description,) = meta("description")
     assert 20 <= len(description) <= found.DESCRIPTION_LENGTH + 10, description
+    assert not description.startswith("Ran in"), description
     assert page(name).soup.html["lang"] == CONFIG["sphinx"]["config"]["language"]
     assert f"{BASE}{found.FEED}" in page(name).links("[rel~=alternate]")
     assert (meta("robots") == ["noindex"]) == (name in found.MADE)

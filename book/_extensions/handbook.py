@@ -63,13 +63,16 @@ def _say_how_it_ran(app: Sphinx, doctree: nodes.document, name: str) -> None:
     chapter = name.removeprefix("notebooks/")
     if chapter == name or title is None or not (run := _run_of(chapter)):
         return
-    paragraph = nodes.paragraph(classes=["handbook-run"])
-    paragraph += nodes.Text(f"Ran in {run['seconds']:.0f} s on {run['executed'][:10]}")
-    paragraph += nodes.Text(f" ({run['profile']} profile). " if run["profile"] else ". ")
     uri = app.builder.get_relative_uri(name, "book/ledger") + f"#ledger-{chapter}"
     words = "1 check" if run["checks"] == 1 else f"{run['checks']} checks"
-    paragraph += nodes.reference("", words, refuri=uri, internal=True)
-    paragraph += nodes.Text(" held.")
+    profile = f" ({run['profile']} profile)" if run["profile"] else ""
+    # Raw, so that it does not become the page's description.
+    day = run["executed"][:10]
+    line = (
+        f'<p class="handbook-run">Ran in {run["seconds"]:.0f} s on {day}{profile}. '
+        f'<a class="reference internal" href="{uri}">{words}</a> held.</p>'
+    )
+    paragraph = nodes.raw("", line, format="html")
     title.parent.insert(title.parent.index(title) + 1, paragraph)
 
 
