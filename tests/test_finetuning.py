@@ -165,6 +165,7 @@ def test_markers_stay_on_their_side(single: str, markers: int) -> None:
     for room, kept in ((9, "b dull dull fine a film"), (4, "b fine a film")):
         ours = finetuning.tokenize(reviews, other, max_length=room + markers, head_share=0.25)
         assert ours["input_ids"] == other([kept, "a"])["input_ids"]
+        assert ours["labels"] == [1, 0]
     with pytest.raises(ValueError, match=f"max_length must exceed the {markers} markers"):
         finetuning.tokenize(reviews, other, max_length=markers, head_share=0.25)
 
