@@ -165,7 +165,7 @@ def visit_desktop(browser: Browser, address: str) -> Visit:
         settle(page, log)
         for each in ("light", "dark"):
             page.emulate_media(color_scheme=each)
-            theme[each] = ask(page, "theme")
+            theme[each] = ask(page, "theme", each)
             colours[each], axe[each] = ask(page, "colours"), run_axe(page)
         page.emulate_media(media="print")
         page.set_viewport_size(PAPER)

@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     """Return the folder that holds the assets; it need not exist yet.
 
     Raises:
-        AssetError: ``HANDBOOK_ASSETS`` names none, such as ``~nosuchuser``.
+        AssetError: ``HANDBOOK_ASSETS`` names no folder: the home of a user who is not there.
     """
     chosen = os.environ.get(VARIABLE, "").strip()
     if not chosen:

@@ -199,8 +199,12 @@
 
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
-  // The theme that the page shows in its next frame.
-  const theme = () => frame().then(() => document.documentElement.dataset.theme || "");
+  // The theme that the page shows after a while, at once if it is the one that the system prefers.
+  async function theme(preferred) {
+    const shown = () => document.documentElement.dataset.theme || "";
+    for (let wait = 0; wait < 60 && shown() !== preferred; wait++) await frame();
+    return shown();
+  }
 
   // What waits until it is scrolled into sight gets its chance, as with a reader.
   async function scrollThrough() {
