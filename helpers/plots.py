@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 # Three to one against white and against the dark page, and told apart by colour-blind eyes:
@@ -95,6 +96,34 @@ def new(
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, **keywords)
     return figure, axes
+
+
+def drawing(width: float, height: float, *, xlim: Any, ylim: Any) -> tuple[Figure, Axes]:
+    """Return a figure without axes, for a diagram of :func:`box` and :func:`arrow`."""
+    figure, axes = new(width=width, height=height)
+    axes.set(xlim=xlim, ylim=ylim)
+    axes.set_axis_off()
+    return figure, axes
+
+
+def box(
+    axes: Axes, x: float, y: float, text: str, color: str = GREY, *, width: float | None = None
+) -> None:
+    """Draw a part of a model: a text in a frame around (x, y), as wide as the text or ``width``."""
+    style: dict[str, Any] = {"facecolor": "none", "edgecolor": color, "linewidth": 1.6}
+    frame = {"boxstyle": "round,pad=0.35", **style} if width is None else None
+    axes.text(x, y, text, ha="center", va="center", fontsize=10, bbox=frame)
+    if width is not None:
+        corner = (x - width / 2, y - 0.28)
+        axes.add_patch(FancyBboxPatch(corner, width, 0.56, boxstyle="round,pad=0.05", **style))
+
+
+def arrow(axes: Axes, *points: tuple[float, float]) -> None:
+    """Draw the way that numbers take, from the first of ``points`` along straight lines."""
+    *before, last = points
+    axes.plot(*zip(*before, strict=True), color=GREY, linewidth=1.6)
+    style = {"arrowstyle": "->", "color": GREY, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", last, before[-1], arrowprops=style)
 
 
 def heatmap(

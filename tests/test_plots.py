@@ -137,3 +137,18 @@ def test_a_heatmap_starts_from_the_colour_of_the_page():
     assert image.cmap(image.norm([[0.0, 1.0]]))[0, :, 3].tolist() == [0, 1]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["b", "c"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a"]
+
+
+def test_a_diagram_has_boxes_around_their_places_and_an_arrow_that_ends_where_it_should():
+    figure, axes = plots.drawing(4, 3, xlim=(0, 8), ylim=(0, 6))
+    plots.box(axes, 4, 2, "encoder", plots.BLUE, width=3)
+    plots.arrow(axes, (1, 5), (4, 5), (4, 2.4))
+    (frame,) = axes.patches
+    corners = frame.get_path().get_extents(frame.get_patch_transform())
+    assert corners.x0 == pytest.approx(2.5, abs=0.06) and corners.x1 == pytest.approx(5.5, abs=0.06)
+    assert (corners.y0 + corners.y1) / 2 == pytest.approx(2)
+    (head,) = [text for text in axes.texts if hasattr(text, "xyann")]
+    assert (head.xyann, head.xy) == ((4, 5), (4, 2.4))
+    assert axes.lines[0].get_xydata().tolist() == [[1, 5], [4, 5]]
+    assert axes.get_xlim() == (0, 8)  # what is drawn moves no limit
+    assert "encoder" in plots.as_svg(figure, ALT)

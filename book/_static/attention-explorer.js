@@ -178,5 +178,16 @@
     root.querySelector(".attention-explorer-figure").remove();
   }
 
-  document.querySelectorAll(".attention-explorer").forEach(explore);
+  // Made when the reader comes near, so that a page does not wait for it.
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        explore(target);
+      }
+    },
+    { rootMargin: "100%" },
+  );
+  document.querySelectorAll(".attention-explorer").forEach((root) => near.observe(root));
 })();

@@ -91,5 +91,6 @@
 
   // All are found before the first is changed: changing one removes its list of reasons.
   const found = [...document.querySelectorAll("details")].map(parts).filter(Boolean);
-  found.forEach(upgrade);
+  // A task for each, so that none holds up what the reader does meanwhile.
+  found.forEach((quiz) => setTimeout(upgrade, 0, quiz));
 })();
