@@ -145,7 +145,8 @@ def test_a_diagram_has_boxes_around_their_places_and_an_arrow_that_ends_where_it
     plots.arrow(axes, (1, 5), (4, 5), (4, 2.4))
     (frame,) = axes.patches
     corners = frame.get_path().get_extents(frame.get_patch_transform())
-    assert corners.x0 == pytest.approx(2.5, abs=0.06) and corners.x1 == pytest.approx(5.5, abs=0.06)
+    assert corners.x0 == pytest.approx(2.5, abs=0.06)
+    assert corners.x1 == pytest.approx(5.5, abs=0.06)
     assert (corners.y0 + corners.y1) / 2 == pytest.approx(2)
     (head,) = [text for text in axes.texts if hasattr(text, "xyann")]
     assert (head.xyann, head.xy) == ((4, 5), (4, 2.4))
