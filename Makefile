@@ -61,8 +61,10 @@ offline: assets ## run all tests without any network but loopback
 	@.ci/offline $(MAKE) --no-print-directory test
 
 twice: assets ## execute every notebook a second time and compare all figures to the last digit
-	@$(RUN) $(EXECUTE)
-	@$(RUN) -m tools.twice $(NAME)
+	@$(RUN) $(EXECUTE) $(NAME)
+	@rm -rf _build/twice
+	@env HANDBOOK_BUILD=_build/twice $(RUN) $(EXECUTE) $(NAME)
+	@env HANDBOOK_BUILD=_build/twice $(RUN) -m tools.baselines compare --first-run _build/checks
 
 bad-input: assets ## try many more wrong inputs on what a reader calls, other ones each time
 	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py

@@ -8,10 +8,12 @@ outputs. One that fails makes the command fail and is named with cell and error.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,15 +22,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import psutil
 
 from helpers import memory, profiles, sealed
 from helpers.checks import NOT_RECORDED
 from tools import cache as notebook_cache
 from tools import phases, progress
 from tools.baselines import BASELINES, load
-from tools.cache import ANSI, BUILD, CHECKS, ROOT
+from tools.cache import ANSI, BUILD, CHECKS, ROOT, THREADS
 
-THREADS = 1  # of a chapter: two chapters side by side are quicker than one with two threads
 TIMEOUT = 1800  # seconds for one cell: generous, so that a busy machine does not stop a chapter
 
 
@@ -41,17 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if os.environ.get(profiles.REHEARSAL, "").strip():
         parser.error(f"{profiles.REHEARSAL} is set; a rehearsal makes no book: `make rehearsal`")
-    chapters = chapters_named(parser, options.names)
-    return execute(chapters, jobs=options.jobs, force=options.force)
-
-
-def chapters_named(parser: argparse.ArgumentParser, names: list[str]) -> list[Path]:
-    """Return the notebooks called ``names``, all of them if there are none; refuse unknown ones."""
     known = {path.stem: path for path in notebook_cache.notebooks()}
-    for name in names:
+    for name in options.names:
         if name not in known:
             parser.error(f"no chapter is called {name!r}; there are {', '.join(known)}")
-    return [path for name, path in known.items() if not names or name in names]
+    # What is running then ends as well, see run(); an interruption does the same.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    chapters = [path for name, path in known.items() if name in (options.names or known)]
+    return execute(chapters, jobs=options.jobs, force=options.force)
 
 
 def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
@@ -67,12 +66,16 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
             return 1
         # Not below _build: nbmake passes over every notebook in there.
         with tempfile.TemporaryDirectory(prefix="handbook-") as folder:
-            scratch, passed = Path(folder), []
-            log = run(stale, scratch, jobs, lambda path: passed.append(_keep(cache, path, scratch)))
-        if not all(passed) and " failed" not in log:
+            scratch, passed = Path(folder), {}
+
+            def keep(path: Path) -> None:
+                passed[path] = _keep(cache, path, scratch)
+
+            log = run(stale, scratch, jobs, keep)
+        if not all(passed.values()) and " failed" not in log:
             print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
-        complete = _restore_checks(cache, chapters, stale)
-        return 0 if complete and all(passed) else 1
+        complete = _restore_checks(cache, chapters, passed)
+        return 0 if complete and all(passed.values()) else 1
 
 
 def require_memory(stale: list[Path], jobs: int) -> int:
@@ -119,6 +122,8 @@ def run(
         "HANDBOOK_CHECKS": str(scratch / "checks"),
         "HANDBOOK_PROFILE": os.environ.get("HANDBOOK_PROFILE") or "small",
         "OMP_NUM_THREADS": str(THREADS),
+        # datasets does not see that a helper changed, and would give rows back that it once made.
+        "HF_DATASETS_CACHE": str(scratch / "datasets"),
         "TOKENIZERS_PARALLELISM": "true",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
@@ -145,8 +150,7 @@ def run(
                     ended(path)
     finally:
         for process, _ in running.values():
-            process.terminate()
-            process.wait()
+            _end(process)
     logs = (scratch / f"{path.stem}.log" for path in stale)
     return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
@@ -172,6 +176,16 @@ def _start(path: Path, scratch: Path, environment: dict[str, str]) -> subprocess
             [*command, str(scratch / path.name)], cwd=ROOT, env=environment,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a chapter with all that it started; its kernel is in a session of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        chapter = psutil.Process(process.pid)
+        for one in [chapter, *chapter.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
 
 
 def _keep(cache, path: Path, scratch: Path) -> bool:
@@ -230,8 +244,10 @@ def seconds_of(executed: nbformat.NotebookNode) -> float:
     return round(total.total_seconds(), 1)
 
 
-def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
+def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:
     """Write the records of each chapter to ``_build/checks`` and say how long it took.
+
+    ``passed`` says of each chapter that was executed just now whether it passed.
 
     Returns:
         Whether the cache holds all of them.
@@ -247,7 +263,8 @@ def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
         record = notebook_cache.record_of(cache, path)
         if record is None:
             complete = False
-            print(f"{path.stem:<{width}}  failed")
+            how = "changed while it ran: run again" if passed.get(path) else "failed"
+            print(f"{path.stem:<{width}}  {how}")
             continue
         with cache.cache_artefacts_temppath(record.pk) as folder:
             kept = list(Path(folder).rglob(f"{path.stem}.json"))
@@ -259,7 +276,7 @@ def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
         }
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         sealed.write(CHECKS / f"{path.stem}.json", text)
-        how = "executed" if path in stale else "cached, not executed again"
+        how = "executed" if path in passed else "cached, not executed again"
         print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
     return complete
 

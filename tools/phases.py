@@ -15,17 +15,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+
+import psutil
 
 VARIABLE = "HANDBOOK_PHASES"
-
-
-class Phase(NamedTuple):
-    """What ran, for how long, and how it ended; a part of a phase is indented."""
-
-    name: str
-    seconds: float
-    status: int
+ENDED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # the status of what a signal has ended
+Phase = tuple[str, float, int]  # its name, its seconds, its exit status
 
 
 def note(name: str, seconds: float, status: int) -> None:
@@ -47,29 +42,41 @@ def commands(arguments: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def run(name: str, command: list[str]) -> list[Phase]:
-    """Run one phase; return it and the parts that it noted."""
+    """Run one phase; return it and the parts that it noted, which are indented."""
     with tempfile.NamedTemporaryFile(prefix="handbook-phases-") as noted:
         begin = time.perf_counter()
         try:
-            status = subprocess.run(command, env=os.environ | {VARIABLE: noted.name}).returncode
-        except KeyboardInterrupt:
-            status = 128 + signal.SIGINT
+            status = _status(subprocess.Popen(command, env=os.environ | {VARIABLE: noted.name}))
         except OSError as problem:
             print(f"error: {name}: {problem}", file=sys.stderr)
             status = 127
         parts = Path(noted.name).read_text(encoding="utf-8").splitlines()
         seconds = time.perf_counter() - begin
-    status = 128 - status if status < 0 else status  # killed by a signal
-    return [Phase(name, seconds, status), *(Phase(*json.loads(part)) for part in parts)]
+    return [(name, seconds, status), *(tuple(json.loads(part)) for part in parts)]
+
+
+def _status(process: subprocess.Popen) -> int:
+    """Wait for a command, also after an interruption, and return its exit status."""
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # the terminal has interrupted the command too
+        status = process.wait()
+    return 128 - status if status < 0 else status  # killed by a signal
+
+
+def terminate(*_: object) -> None:
+    """Pass on to the phase that is running that it shall end."""
+    for child in psutil.Process().children():
+        child.terminate()
 
 
 def table(phases: list[Phase]) -> str:
     """Return the phases with their seconds, those that failed named as such, and the sum."""
-    total = Phase("all", sum(one.seconds for one in phases if one.name[0] != " "), 0)
-    width = max(len(one.name) for one in phases)
+    total = sum(seconds for name, seconds, _ in phases if name[0] != " ")
+    width = max(len(name) for name, *_ in phases)
     return "\n".join(
-        f"{one.name:<{width}} {one.seconds:7.0f} s{'  FAILED' * bool(one.status)}"
-        for one in [*phases, total]
+        f"{name:<{width}} {seconds:7.0f} s{'  FAILED' * bool(status)}"
+        for name, seconds, status in [*phases, ("all", total, 0)]
     )
 
 
@@ -80,13 +87,15 @@ def main(arguments: list[str]) -> int:
     status = 0
     for name, command in commands(arguments[keep_going:]):
         print(f"\n=== {name}", flush=True)
-        ran += (now := run(name, command))
-        status = status or now[0].status
-        if now[0].status == 128 + signal.SIGINT or (status and not keep_going):
+        phase, *parts = run(name, command)
+        ran += [phase, *parts]
+        status = status or phase[2]
+        if phase[2] in ENDED or (status and not keep_going):
             break
     print(f"\n{table(ran)}", flush=True)
     return status
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(main(sys.argv[1:]))
