@@ -112,7 +112,7 @@ serve: setup ## build the book and serve it on localhost
 
 reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
 	@$(RUN) -m tools.lighthouse
-	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py tests/test_reports.py
+	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py
 
 screenshots: book ## photograph pages, light and dark, desktop and phone
 	@$(RUN) -m tools.screenshots $(NAME)

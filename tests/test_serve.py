@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import re
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -48,8 +47,8 @@ def test_a_page_is_compressed_and_sent_anew_when_it_changed(site, tmp_path):
 @pytest.mark.parametrize(
     ("path", "status", "where"),
     [("/handbook", 301, "/handbook/"), ("/handbook/below", 301, "/handbook/below/"),
-     ("/handbook/below/", 200, None), ("/handbook/gone", 404, None), ("/", 404, None),
-     ("/index.html", 404, None), ("/handbook/../../secret.txt", 403, None),
+     ("/handbook/below/", 200, None), ("/handbook/gone", 404, None),
+     ("/handbook/../../secret.txt", 403, None),
      ("/handbook/%2e%2e/secret.txt", 403, None),
      ("/handbook//etc/passwd", 403, None)],
 )  # fmt: skip
@@ -59,11 +58,8 @@ def test_folders_missing_pages_and_what_lies_outside(site, path, status, where):
     assert body == {200: b"below", 301: b"", 403: b"lost", 404: b"lost"}[status]
 
 
-def test_what_cannot_be_served_is_said(site, tmp_path, capsys):
+def test_what_cannot_be_served_is_said(site, tmp_path):
     with pytest.raises(FileNotFoundError, match="make book"), serve(tmp_path / "gone"):
         pass
-    assert main(["--try", "--port", str(urlsplit(site).port)]) == 1
-    assert re.search(rf"in use .*{urlsplit(site).port}", capsys.readouterr().err)
-    with pytest.raises(SystemExit):
-        main(["--port", "99999"])
-    assert "a number from 0 to 65535, got '99999'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"^error: .*in use"):
+        main(["--try", "--port", str(urlsplit(site).port)])

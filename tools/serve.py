@@ -23,23 +23,13 @@ HOST = "127.0.0.1"
 HTML = BUILD / "html"
 
 
-class Missing(web.RequestHandler):
-    """Answer with the book's own 404 page."""
-
-    def prepare(self) -> None:
-        """Find nothing, whatever was asked for."""
-        raise web.HTTPError(404)
+class Pages(web.StaticFileHandler):
+    """Answer with a file, with the index of a folder, or with the book's own 404 page."""
 
     def write_error(self, status_code: int, **_: object) -> None:
         """Send the page, or the bare status in a book that has none."""
-        page = Path(self.settings["folder"]) / "404.html"
+        page = Path(self.root) / "404.html"
         self.finish(page.read_text(encoding="utf-8") if page.is_file() else f"{status_code}\n")
-
-
-class Pages(web.StaticFileHandler):
-    """Answer with a file, with the index of a folder, or with the 404 page."""
-
-    write_error = Missing.write_error
 
     def compute_etag(self) -> None:
         """Give none: tornado would keep it after the book was built anew; files have dates."""
@@ -66,22 +56,19 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
         FileNotFoundError: ``folder`` is no folder.
         OSError: the port is taken.
     """
-    folder = Path(folder).resolve()
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")
     listening = socket.create_server((HOST, port))
     listening.setblocking(False)
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def answer() -> None:
-        files = {"path": str(folder), "default_filename": "index.html"}
-        routes = [(f"{prefix}(.*)", Pages, files)]
-        if prefix != "/":
-            routes.append((prefix.rstrip("/"), web.RedirectHandler, {"url": prefix}))
+        files = {"path": str(Path(folder).resolve()), "default_filename": "index.html"}
         application = web.Application(
-            routes, default_handler_class=Missing, compress_response=True,
-            folder=str(folder), log_function=lambda _: None,
-        )  # fmt: skip
+            [(f"{prefix}(.*)", Pages, files), (prefix[:-1], web.RedirectHandler, {"url": prefix})],
+            compress_response=True,
+            log_function=lambda _: None,
+        )
         server = HTTPServer(application)
         server.add_socket(listening)
         await ended.wait()
@@ -98,33 +85,22 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
         loop.close()
 
 
-def port_number(text: str) -> int:
-    """Return the number of a port, or refuse what is none."""
-    if not (text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Serve the book until the program is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tools.serve", description=__doc__)
-    parser.add_argument("--port", type=port_number, default=8000, help="0 takes any free port")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port")
     parser.add_argument("--try", dest="only_try", action="store_true", help="only ask for the port")
     options = parser.parse_args(arguments)
     try:
         if options.only_try:
             socket.create_server((HOST, options.port)).close()
-            return 0
-        with serve(HTML, options.port) as address:
+            return
+        with serve(HTML, options.port) as address, contextlib.suppress(KeyboardInterrupt):
             print(f"{address} (stop with Ctrl+C)", flush=True)
             threading.Event().wait()
-    except KeyboardInterrupt:
-        print()
-    except OSError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    except (OSError, OverflowError) as problem:  # OverflowError: no such port
+        sys.exit(f"error: {problem}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
