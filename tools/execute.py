@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ import psutil
 from helpers import memory, profiles, sealed
 from helpers.checks import NOT_RECORDED
 from tools import cache as notebook_cache
-from tools import phases, progress
+from tools import progress
 from tools.baselines import BASELINES, load
 from tools.cache import ANSI, BUILD, CHECKS, ROOT, THREADS
 
@@ -68,8 +67,8 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
         with tempfile.TemporaryDirectory(prefix="handbook-") as folder:
             scratch, passed = Path(folder), {}
 
-            def keep(path: Path) -> None:
-                passed[path] = _keep(cache, path, scratch)
+            def keep(path: Path, seconds: float) -> None:
+                passed[path] = _keep(cache, path, scratch, seconds)
 
             log = run(stale, scratch, jobs, keep)
         if not all(passed.values()) and " failed" not in log:
@@ -103,7 +102,7 @@ def run(
     stale: list[Path],
     scratch: Path,
     jobs: int,
-    ended: Callable[[Path], object] = lambda path: None,
+    ended: Callable[[Path, float], object] = lambda path, seconds: None,
     variables: dict[str, str] | None = None,
 ) -> str:
     """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
@@ -112,7 +111,7 @@ def run(
         stale: the notebooks, in the order in which they begin.
         scratch: an empty folder, not below ``_build``.
         jobs: how many run at a time.
-        ended: called with each notebook as soon as its copy ended, whether it passed or not.
+        ended: called with each notebook and its seconds as soon as its copy ended, passed or not.
         variables: of the environment, on top of the usual ones.
 
     Returns:
@@ -137,17 +136,17 @@ def run(
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
-                display.begin(path.stem, copy_without_outputs(path, scratch))
+                cells = copy_without_outputs(path, scratch)
+                display.begin(path.stem, scratch / f"{path.stem}.cell", cells)
                 running[path] = (_start(path, scratch, environment), time.perf_counter())
             time.sleep(0.2)
-            display.update({path.stem: scratch / f"{path.stem}.cell" for path in running})
+            display.update()
             for path, (process, begin) in list(running.items()):
                 if process.poll() is not None:
                     seconds = time.perf_counter() - begin
                     display.end(path.stem, seconds, passed=process.returncode == 0)
-                    phases.note(path.stem, seconds, process.returncode)
                     del running[path]
-                    ended(path)
+                    ended(path, seconds)
     finally:
         for process, _ in running.values():
             _end(process)
@@ -188,7 +187,7 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _keep(cache, path: Path, scratch: Path) -> bool:
+def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
     """Put the executed copy of ``path`` into the cache; say what is wrong if it failed."""
     copy = scratch / path.name
     executed = nbformat.read(copy, nbformat.NO_CONVERT)
@@ -201,8 +200,7 @@ def _keep(cache, path: Path, scratch: Path) -> bool:
         print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
     records = scratch / "checks" / f"{path.stem}.json"
-    seconds = seconds_of(executed)
-    # The cache compares the cells' metadata too: with these times a copy would never match.
+    # The cache compares the cells' metadata too: with their times a copy would never match.
     for cell in executed.cells:
         cell.metadata.pop("execution", None)
     nbformat.write(executed, copy)
@@ -210,7 +208,7 @@ def _keep(cache, path: Path, scratch: Path) -> bool:
         copy,
         uri=path.relative_to(ROOT).as_posix(),
         artifacts=[records] if records.exists() else [],
-        data={"execution_seconds": seconds},
+        data={"execution_seconds": round(seconds, 1)},
         overwrite=True,
     )
     return True
@@ -231,17 +229,6 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
         if cell.source.strip() and cell.execution_count is None:
             return f"cell {number} did not finish (killed, out of memory, or over {TIMEOUT} s)"
     return None
-
-
-def seconds_of(executed: nbformat.NotebookNode) -> float:
-    """Return how long the cells of an executed notebook took, in seconds."""
-    ends = ("iopub.status.busy", "shell.execute_reply")
-    timings = [cell.metadata.get("execution", {}) for cell in executed.cells]
-    total = datetime.timedelta()
-    for timing in (timing for timing in timings if timing.keys() >= {*ends}):
-        begin, end = (datetime.datetime.fromisoformat(timing[key]) for key in ends)
-        total += end - begin
-    return round(total.total_seconds(), 1)
 
 
 def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import nbformat
 import yaml
 
-from tools.cache import NOTEBOOKS, ROOT
+from tools.cache import ROOT
 
 GLOSSARY = ROOT / "book" / "glossary.md"
 INDEX = ROOT / "book" / "index-entries.yml"
@@ -67,17 +66,3 @@ def index_entries() -> dict[tuple[str, str], list[str]]:
         for anchor, entries in sections.items():
             found.setdefault((chapter, anchor), []).extend(entries)
     return found
-
-
-def anchors(chapter: str) -> set[str]:
-    """Return the anchors of a chapter's headings, as the book and GitHub make them."""
-    content = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", nbformat.NO_CONVERT)
-    prose = "\n".join(cell.source for cell in content.cells if cell.cell_type == "markdown")
-    headings = re.findall(r"(?m)^#{1,3} (.+)$", prose)
-    return {slug(heading) for heading in headings}
-
-
-def slug(heading: str) -> str:
-    """Return the anchor of a heading: lower case, spaces to hyphens, no punctuation."""
-    plain = re.sub(r"[*_`$]", "", heading.strip())
-    return re.sub(r"[^\w\u4e00-\u9fff\- ]", "", plain.lower().replace(" ", "-"))
