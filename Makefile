@@ -105,10 +105,8 @@ lane:
 lab: assets ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
-serve: setup ## build the book and serve it on localhost
-	@$(RUN) -m tools.serve --port $(PORT) --try
-	@$(MAKE) --no-print-directory book
-	@$(RUN) -m tools.serve --port $(PORT)
+serve: book ## build the book and serve it on localhost
+	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
 	@$(RUN) -m tools.lighthouse

@@ -57,10 +57,10 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
     monkeypatch.setattr(lighthouse, "serve", lambda prefix: serve(tmp_path / "html"))
     monkeypatch.setattr(published, "heaviest", lambda names: "notebooks/01-hub")
     monkeypatch.setattr(published, "fingerprint", lambda: "this book")
-    assert lighthouse.main([]) == status
+    assert lighthouse.main() == status
     assert sum(map(len, runs.values())) == measured
     assert ("FAILED" in capsys.readouterr().err) == status
-    assert lighthouse.main([]) == status  # a book that passed is not measured again
+    assert lighthouse.main() == status  # a book that passed is not measured again
     assert (sum(map(len, runs.values())) == measured) == (status == 0)
 
 
@@ -68,7 +68,7 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
 def test_without_lighthouse_only_continuous_integration_fails(ci, monkeypatch, capsys):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(lighthouse.shutil, "which", lambda name: None)
-    assert lighthouse.main([]) == bool(ci)
+    assert lighthouse.main() == bool(ci)
     assert "Node.js is needed" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tools.serve import HOST, main, serve
+from tools.serve import HOST, serve
 
 LONG = "<!doctype html><title>Page</title>" + "a sentence. " * 200
 
@@ -56,10 +56,3 @@ def test_folders_missing_pages_and_what_lies_outside(site, path, status, where):
     got, headers, body = ask(site, path)
     assert (got, headers["Location"]) == (status, where)
     assert body == {200: b"below", 301: b"", 403: b"lost", 404: b"lost"}[status]
-
-
-def test_what_cannot_be_served_is_said(site, tmp_path):
-    with pytest.raises(FileNotFoundError, match="make book"), serve(tmp_path / "gone"):
-        pass
-    with pytest.raises(SystemExit, match=r"^error: .*in use"):
-        main(["--try", "--port", str(urlsplit(site).port)])

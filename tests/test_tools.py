@@ -151,8 +151,6 @@ def test_a_chapter_is_executed_once_and_then_taken_from_the_cache(runs, capsys):
     assert "cached, not executed again" in capsys.readouterr().out
     assert json.loads(records.read_text(encoding="utf-8")) == first
     assert calls == [["01-new"]]
-    assert execute.execute([path], jobs=1, force=True) == 0
-    assert len(calls) == 2
 
 
 def test_a_chapter_that_fails_makes_the_command_fail_and_leaves_no_records(runs, capsys):

@@ -38,7 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.execute", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="chapter", help="such as 10-imdb; default: all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--force", action="store_true", help="execute even what is cached")
     options = parser.parse_args(arguments)
     if os.environ.get(profiles.REHEARSAL, "").strip():
         parser.error(f"{profiles.REHEARSAL} is set; a rehearsal makes no book: `make rehearsal`")
@@ -49,14 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     # What is running then ends as well, see run(); an interruption does the same.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chapters = [path for name, path in known.items() if name in (options.names or known)]
-    return execute(chapters, jobs=options.jobs, force=options.force)
+    return execute(chapters, jobs=options.jobs)
 
 
-def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
+def execute(chapters: list[Path], *, jobs: int) -> int:
     """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
     with notebook_cache.alone():
         cache = notebook_cache.open_cache()
-        stale = [path for path in chapters if force or not notebook_cache.record_of(cache, path)]
+        stale = [path for path in chapters if not notebook_cache.record_of(cache, path)]
         stale.sort(key=seconds_before, reverse=True)
         try:
             jobs = require_memory(stale, jobs)
@@ -199,7 +198,7 @@ def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
         print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr)
         print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
-    records = scratch / "checks" / f"{path.stem}.json"
+    records = load(scratch / "checks", path.stem)
     # The cache compares the cells' metadata too: with their times a copy would never match.
     for cell in executed.cells:
         cell.metadata.pop("execution", None)
@@ -207,8 +206,7 @@ def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
     cache.cache_notebook_file(
         copy,
         uri=path.relative_to(ROOT).as_posix(),
-        artifacts=[records] if records.exists() else [],
-        data={"execution_seconds": round(seconds, 1)},
+        data=records | {"execution_seconds": round(seconds, 1)},
         overwrite=True,
     )
     return True
@@ -253,14 +251,8 @@ def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bo
             how = "changed while it ran: run again" if passed.get(path) else "failed"
             print(f"{path.stem:<{width}}  {how}")
             continue
-        with cache.cache_artefacts_temppath(record.pk) as folder:
-            kept = list(Path(folder).rglob(f"{path.stem}.json"))
-            content = json.loads(kept[0].read_text(encoding="utf-8")) if kept else {"checks": []}
-        content |= {
-            "chapter": path.stem,
-            "execution_seconds": record.data["execution_seconds"],
-            "executed": record.created.replace(microsecond=0).isoformat() + "Z",
-        }
+        executed = record.created.replace(microsecond=0).isoformat() + "Z"
+        content = record.data | {"executed": executed}
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         sealed.write(CHECKS / f"{path.stem}.json", text)
         how = "executed" if path in passed else "cached, not executed again"

@@ -11,7 +11,6 @@ that run is kept. A book that did not change since it passed is not measured aga
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -114,11 +113,8 @@ def judge(site: str, name: str, form: str) -> dict[str, list[str]]:
     return short
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Judge the book; return 1 if it falls short, or if Lighthouse is missing where it must run."""
-    parser = argparse.ArgumentParser(prog="python -m tools.lighthouse", description=__doc__)
-    parser.add_argument("--force", action="store_true", help="measure again what did not change")
-    options = parser.parse_args(arguments)
     try:
         command()
         browser.find()
@@ -127,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{'error' if must else 'note: without Lighthouse'}: {problem}", file=sys.stderr)
         return int(must)
     book = published.fingerprint()
-    if PASSED.is_file() and PASSED.read_text() == book and not options.force:
+    if PASSED.is_file() and PASSED.read_text() == book:
         print(f"Lighthouse: this very book has passed; the reports are in {FOLDER}")
         return 0
     PASSED.unlink(missing_ok=True)

@@ -1,15 +1,14 @@
 """Serve the built book on this machine: compressed, and as below a project's address.
 
-``make serve`` and the tests in a browser use it. It listens on the loopback interface only.
+The tests in a browser, Lighthouse and the screenshots use it. It listens on the loopback
+interface only.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,12 +40,11 @@ class Pages(web.StaticFileHandler):
 
 
 @contextlib.contextmanager
-def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Iterator[str]:
-    """Serve ``folder`` as long as the ``with`` block lasts.
+def serve(folder: Path | str = HTML, *, prefix: str = "/") -> Iterator[str]:
+    """Serve ``folder`` on a free port as long as the ``with`` block lasts.
 
     Args:
         folder: the root of the site, such as ``_build/html``.
-        port: where to listen; 0 takes any free port.
         prefix: the path below which the site stands, such as ``/handbook/``.
 
     Yields:
@@ -54,11 +52,10 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
 
     Raises:
         FileNotFoundError: ``folder`` is no folder.
-        OSError: the port is taken.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")
-    listening = socket.create_server((HOST, port))
+    listening = socket.create_server((HOST, 0))
     listening.setblocking(False)
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
@@ -83,24 +80,3 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
         loop.call_soon_threadsafe(ended.set)
         thread.join()
         loop.close()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Serve the book until the program is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m tools.serve", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port")
-    parser.add_argument("--try", dest="only_try", action="store_true", help="only ask for the port")
-    options = parser.parse_args(arguments)
-    try:
-        if options.only_try:
-            socket.create_server((HOST, options.port)).close()
-            return
-        with serve(HTML, options.port) as address, contextlib.suppress(KeyboardInterrupt):
-            print(f"{address} (stop with Ctrl+C)", flush=True)
-            threading.Event().wait()
-    except (OSError, OverflowError) as problem:  # OverflowError: no such port
-        sys.exit(f"error: {problem}")
-
-
-if __name__ == "__main__":
-    main()
