@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from tools import browser, lighthouse, published
+from tools import book, lighthouse, published
 from tools.cache import ROOT
 from tools.serve import serve
 
@@ -49,14 +49,14 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
         return again[-1]
 
     (tmp_path / "html").mkdir()
-    monkeypatch.setattr(lighthouse, "command", list)
-    monkeypatch.setattr(browser, "find", str)
+    (tmp_path / "book.sha256").write_text("this book")
+    monkeypatch.setattr(lighthouse, "missing", lambda: None)
+    monkeypatch.setattr(book, "BUILT_FROM", tmp_path / "book.sha256")
     monkeypatch.setattr(lighthouse, "measure", measure)
     monkeypatch.setattr(lighthouse, "FOLDER", tmp_path)
     monkeypatch.setattr(lighthouse, "PASSED", tmp_path / "passed")
     monkeypatch.setattr(lighthouse, "serve", lambda prefix: serve(tmp_path / "html"))
     monkeypatch.setattr(published, "heaviest", lambda names: "notebooks/01-hub")
-    monkeypatch.setattr(published, "fingerprint", lambda: "this book")
     assert lighthouse.main() == status
     assert sum(map(len, runs.values())) == measured
     assert ("FAILED" in capsys.readouterr().err) == status
@@ -67,7 +67,7 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_without_lighthouse_only_continuous_integration_fails(ci, monkeypatch, capsys):
     monkeypatch.setenv("CI", ci)
-    monkeypatch.setattr(lighthouse.shutil, "which", lambda name: None)
+    monkeypatch.setattr(lighthouse, "NODE", None)
     assert lighthouse.main() == bool(ci)
     assert "Node.js is needed" in capsys.readouterr().err
 
@@ -77,15 +77,3 @@ def test_the_packages_of_npm_are_pinned_and_nothing_says_where_they_came_from():
     packages = [entry for name, entry in lock["packages"].items() if name]
     assert len(packages) > 100
     assert all("integrity" in each and "resolved" not in each for each in packages)
-
-
-def test_the_fingerprint_changes_with_every_file(tmp_path):
-    page = tmp_path / "page.html"
-    seen = []
-    for text in ("one", "two"):
-        page.write_text(text)
-        seen.append(published.fingerprint(tmp_path))
-    page.rename(tmp_path / "other.html")
-    seen.append(published.fingerprint(tmp_path))
-    assert len(set(seen)) == 3
-    assert published.fingerprint(tmp_path) == seen[-1]

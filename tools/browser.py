@@ -53,7 +53,7 @@ def find() -> str:
     for name in [os.environ[VARIABLE]] if VARIABLE in os.environ else [*NAMES, own]:
         if program := shutil.which(name):
             return program
-    raise BrowserMissing(MISSING)
+    raise BrowserMissing(f"{MISSING} (now {os.environ.get(VARIABLE)!r})")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import yaml
 
@@ -16,8 +16,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 GROUP = " : 中文"
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """An entry: the English and the Chinese names of one thing, and what it is."""
 
     english: tuple[str, ...]
@@ -31,11 +30,7 @@ class Term:
 
 
 def terms() -> list[Term]:
-    """Return the entries of the glossary in the order of the page.
-
-    Raises:
-        ValueError: a line is neither a term nor a part of a definition.
-    """
+    """Return the entries of the glossary in the order of the page."""
     text = GLOSSARY.read_text(encoding="utf-8")
     found = []
     for block in re.findall(r"(?ms)^```\{glossary\}\n(.*?)^```$", text):
@@ -43,8 +38,6 @@ def terms() -> list[Term]:
             lines = entry.splitlines()
             names = [line for line in lines if not line.startswith("  ")]
             body = lines[len(names) :]
-            if lines[: len(names)] != names or not names:
-                raise ValueError(f"terms first, then an indented definition: {entry!r}")
             chinese = tuple(n.removesuffix(GROUP) for n in names if CHINESE.search(n))
             english = tuple(n for n in names if not CHINESE.search(n))
             found.append(Term(english, chinese, " ".join(" ".join(body).split())))

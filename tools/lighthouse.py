@@ -17,17 +17,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from tools import browser, published
+from tools import book, browser, published
 from tools.cache import ROOT
 from tools.serve import serve
 
+NODE = shutil.which("node") or shutil.which("nodejs")
 PROGRAM = ROOT / "tests/browser/node_modules/lighthouse/cli/index.js"
 FOLDER = published.REPORTS / "lighthouse"
-PASSED = FOLDER / "passed"  # holds the fingerprint of the book that passed last
+PASSED = FOLDER / "passed"  # holds what the book that passed last was built from
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 FORMS = {"phone": [], "desktop": ["--preset=desktop"]}  # a phone is Lighthouse's default
 LEAST = 95
@@ -37,21 +36,17 @@ LEAST_PERFORMANCE_ON_A_PHONE = 70
 RUNS = 3
 
 
-class LighthouseMissing(RuntimeError):
-    """Lighthouse cannot run here; the message says what to install."""
-
-
-def command() -> list[str]:
-    """Return the command that starts Lighthouse; raise LighthouseMissing if it does not start."""
-    node = shutil.which("node") or shutil.which("nodejs")
-    if node is None:
-        raise LighthouseMissing("Node.js is needed (Debian, Ubuntu: apt install nodejs npm)")
+def missing() -> str | None:
+    """Return what must be installed before Lighthouse can run here, or None."""
+    if NODE is None:
+        return "Node.js is needed (Debian, Ubuntu: apt install nodejs npm)"
     if not PROGRAM.is_file():
-        raise LighthouseMissing("Lighthouse is not installed; `make packages` fetches it with npm")
-    found = subprocess.run([node, str(PROGRAM), "--version"], capture_output=True, text=True)
-    if found.returncode:
-        raise LighthouseMissing(f"Lighthouse does not start, is {node} too old?\n{found.stderr}")
-    return [node, str(PROGRAM)]
+        return "Lighthouse is not installed; `make packages` fetches it with npm"
+    try:
+        browser.find()
+    except browser.BrowserMissing as problem:
+        return str(problem)
+    return None
 
 
 def measure(address: str, form: str) -> dict[str, Any]:
@@ -61,17 +56,14 @@ def measure(address: str, form: str) -> dict[str, Any]:
         RuntimeError: it failed; the message holds what it said.
     """
     flags = [re.sub(r"=(.* .*)", r'="\1"', flag) for flag in browser.ARGUMENTS]
-    with tempfile.TemporaryDirectory() as scratch:
-        result = Path(scratch) / "result.json"
-        words = [*command(), address, "--quiet", "--output=json", f"--output-path={result}"]
-        words += [f"--only-categories={','.join(CATEGORIES)}", *FORMS[form]]
-        words += [f"--chrome-flags=--headless=new {' '.join(flags)}"]
-        words += ["--no-enable-error-reporting", "--max-wait-for-load=90000"]
-        environment = os.environ | {"CHROME_PATH": browser.find()}
-        run = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
-        if run.returncode or not result.is_file():
-            raise RuntimeError(f"Lighthouse failed on {address}:\n{run.stderr[-3000:]}")
-        return json.loads(result.read_text(encoding="utf-8"))
+    command = [NODE, str(PROGRAM), address, "--quiet", "--output=json", *FORMS[form]]
+    command += [f"--only-categories={','.join(CATEGORIES)}", "--max-wait-for-load=90000"]
+    command += [f"--chrome-flags=--headless=new {' '.join(flags)}", "--no-enable-error-reporting"]
+    environment = os.environ | {"CHROME_PATH": browser.find()}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    if run.returncode:
+        raise RuntimeError(f"Lighthouse failed on {address}:\n{run.stderr[-3000:]}")
+    return json.loads(run.stdout)
 
 
 def scores(result: dict[str, Any]) -> dict[str, int]:
@@ -115,15 +107,12 @@ def judge(site: str, name: str, form: str) -> dict[str, list[str]]:
 
 def main() -> int:
     """Judge the book; return 1 if it falls short, or if Lighthouse is missing where it must run."""
-    try:
-        command()
-        browser.find()
-    except (LighthouseMissing, browser.BrowserMissing) as problem:
+    if problem := missing():
         must = bool(os.environ.get("CI"))
         print(f"{'error' if must else 'note: without Lighthouse'}: {problem}", file=sys.stderr)
         return int(must)
-    book = published.fingerprint()
-    if PASSED.is_file() and PASSED.read_text() == book:
+    now = book.BUILT_FROM.read_text()
+    if PASSED.is_file() and PASSED.read_text() == now:
         print(f"Lighthouse: this very book has passed; the reports are in {FOLDER}")
         return 0
     PASSED.unlink(missing_ok=True)
@@ -133,7 +122,7 @@ def main() -> int:
     print(f"Lighthouse: reports in {FOLDER}")
     if any(short):
         return 1
-    PASSED.write_text(book)
+    PASSED.write_text(now)
     return 0
 
 
