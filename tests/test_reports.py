@@ -48,7 +48,9 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
         again.append(given[min(len(again), len(given) - 1)])
         return again[-1]
 
-    (tmp_path / "html").mkdir()
+    for number, name in enumerate(published.chapters()):
+        (tmp_path / f"html/{name}.html").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"html/{name}.html").write_bytes(bytes(9 - abs(number - 2)))
     (tmp_path / "book.sha256").write_text("this book")
     monkeypatch.setattr(lighthouse, "missing", lambda: None)
     monkeypatch.setattr(book, "BUILT_FROM", tmp_path / "book.sha256")
@@ -56,9 +58,11 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
     monkeypatch.setattr(lighthouse, "FOLDER", tmp_path)
     monkeypatch.setattr(lighthouse, "PASSED", tmp_path / "passed")
     monkeypatch.setattr(lighthouse, "serve", lambda prefix: serve(tmp_path / "html"))
-    monkeypatch.setattr(published, "heaviest", lambda names: "notebooks/01-hub")
+    monkeypatch.setattr(lighthouse, "HTML", tmp_path / "html")
     assert lighthouse.main() == status
     assert sum(map(len, runs.values())) == measured
+    judged = ["book/intro", published.chapters()[2], "book/ledger"]  # the third is the heaviest
+    assert {address.split("/", 3)[3] for address, _ in runs} == {f"{name}.html" for name in judged}
     assert ("FAILED" in capsys.readouterr().err) == status
     assert lighthouse.main() == status  # a book that passed is not measured again
     assert (sum(map(len, runs.values())) == measured) == (status == 0)

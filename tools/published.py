@@ -1,12 +1,11 @@
 """What lies in the built book: its pages, and those that are worth looking at closely.
 
-The tests in a browser, Lighthouse and the screenshots choose their pages here, by counting, so
-that a new chapter is found without anybody naming it.
+The tests in a browser, Lighthouse and the screenshots choose their pages here, so that a new
+chapter is found without anybody naming it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -42,11 +41,6 @@ def reading_order() -> list[str]:
 def chapters() -> list[str]:
     """Return the pages of the table of contents that were notebooks."""
     return [name for name in reading_order() if name.startswith("notebooks/")]
-
-
-def heaviest(names: list[str], folder: Path = HTML) -> str:
-    """Return the page of ``names`` whose own HTML is largest when it is compressed."""
-    return max(names, key=lambda name: len(gzip.compress((folder / f"{name}.html").read_bytes())))
 
 
 def write_report(path: Path, content: Any) -> Path:
