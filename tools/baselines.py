@@ -79,11 +79,8 @@ def compare(chapters: list[str], first_run: Path | None = None) -> int:
         if profile != "small":
             print("  baselines hold for the small profile only, not compared")
             continue
-        now = records["checks"]
-        if first_run:
-            lines = differences([exact(check) for check in now], load(first_run, chapter)["checks"])
-        else:
-            lines = differences(now, load(BASELINES, chapter)["checks"])
+        now = [exact(check) if first_run else check for check in records["checks"]]
+        lines = differences(now, load(first_run or BASELINES, chapter)["checks"])
         found += [f"{chapter}: {line}" for line in lines]
     for path in sorted(BASELINES.glob("*.json")):
         if path.stem not in chapters and not first_run:

@@ -30,14 +30,6 @@ class Pages(web.StaticFileHandler):
         page = Path(self.root) / "404.html"
         self.finish(page.read_text(encoding="utf-8") if page.is_file() else f"{status_code}\n")
 
-    def compute_etag(self) -> None:
-        """Give none: tornado would keep it after the book was built anew; files have dates."""
-
-    def set_extra_headers(self, path: str) -> None:
-        """Let a browser keep what a page loads, as a static host does, but never a page."""
-        is_page = self.get_content_type() == "text/html"
-        self.set_header("Cache-Control", "no-cache" if is_page else "max-age=600")
-
 
 @contextlib.contextmanager
 def serve(folder: Path | str = HTML, *, prefix: str = "/") -> Iterator[str]:
