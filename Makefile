@@ -29,6 +29,9 @@ REHEARSAL := env HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(PYTEST) -m rehearsal -s
 # Each of the processes opens a browser of its own.
 BUILT := -m built $(BESIDE) worksteal
 PHASES := $(RUN) -m tools.phases
+UV := $(RUN) -m uv
+# The version of torch that the lock holds, as a requirement.
+TORCH_PIN = "$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)"
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
@@ -61,8 +64,10 @@ offline: assets ## run all tests without any network but loopback
 	@.ci/offline $(MAKE) --no-print-directory test
 
 twice: assets ## execute every notebook a second time and compare all figures to the last digit
-	@$(RUN) $(EXECUTE)
-	@$(RUN) -m tools.twice $(NAME)
+	@$(RUN) $(EXECUTE) $(NAME)
+	@rm -rf _build/twice
+	@env HANDBOOK_BUILD=_build/twice $(RUN) $(EXECUTE) $(NAME)
+	@env HANDBOOK_BUILD=_build/twice $(RUN) -m tools.baselines compare --first-run _build/checks
 
 bad-input: assets ## try many more wrong inputs on what a reader calls, other ones each time
 	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py
@@ -75,9 +80,19 @@ colab-all: assets ## run every notebook, whole, as alone in Colab
 
 newest: assets ## run tests and chapters on the newest versions, and compare the figures
 oldest: assets ## the same on the oldest versions that pyproject.toml admits
+newest: RESOLUTION := highest
+oldest: RESOLUTION := lowest-direct
+# Without TORCH=cpu, a lane keeps the lock's torch, as pip finds it.
+newest oldest: LANE = _build/lanes/$@
 newest oldest:
-	@$(RUN) -m tools.lanes $@
-	@$(MAKE) --no-print-directory lane LANE=_build/lanes/$@ VENV=_build/lanes/$@/.venv
+	@rm -rf $(LANE)
+	@$(UV) venv --quiet --python $(RUN) $(LANE)/.venv
+	@[ -n "$(TORCH)" ] || $(RUN) -m pip --python $(LANE)/.venv install -qq --no-deps $(TORCH_PIN)
+	@$(UV) pip install --quiet --python $(LANE)/.venv --resolution $(RESOLUTION) \
+	  $(if $(TORCH),--torch-backend=$(TORCH)) --editable ".[book,test,author]"
+	@$(UV) pip install --quiet --python $(LANE)/.venv pip setuptools
+	@$(UV) pip freeze --python $(LANE)/.venv > $(LANE)/versions.txt
+	@$(MAKE) --no-print-directory lane LANE=$(LANE) VENV=$(LANE)/.venv
 
 # In the environment of a lane; what is built there lies beside it.
 .PHONY: lane
@@ -90,14 +105,12 @@ lane:
 lab: assets ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
-serve: setup ## build the book and serve it on localhost
-	@$(RUN) -m tools.serve --port $(PORT) --try
-	@$(MAKE) --no-print-directory book
-	@$(RUN) -m tools.serve --port $(PORT)
+serve: book ## build the book and serve it on localhost
+	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 reports: book packages ## ask a browser about every page, and Lighthouse; reports in _build/reports
 	@$(RUN) -m tools.lighthouse
-	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py tests/test_reports.py
+	@$(PYTEST) $(BESIDE) worksteal tests/test_pages*.py
 
 screenshots: book ## photograph pages, light and dark, desktop and phone
 	@$(RUN) -m tools.screenshots $(NAME)
@@ -143,8 +156,7 @@ $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (a few minutes)"
 	@[ "$(TORCH)" != cpu ] || { $(RUN) -m pip install -qq uv && \
-	  VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --torch-backend cpu \
-	    "$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)"; }
+	  VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --torch-backend cpu $(TORCH_PIN); }
 	@$(RUN) -m pip install -qq --require-hashes --no-deps -r requirements.lock
 	@if $(RUN) -c 'import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))'; \
 	  then $(RUN) -m pip install -qq --require-hashes --no-deps -r requirements-cuda.lock; fi

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 # Read once, when huggingface_hub is imported. Tests that want a Hub name one of their own.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# What tests execute is no part of the phases of `make test`.
-os.environ.pop("HANDBOOK_PHASES", None)
 
 import gates
 import pytest

@@ -128,23 +128,24 @@ def test_the_index_holds_sections_and_functions_and_chinese_is_called_chinese():
 
 
 def test_papers_and_entries_belong_together_and_are_complete():
-    assert papers.missing() == []
     found: list[str] = []
-    for key, entry in papers.entries().entries.items():
-        assert papers.cited_in(key), f"{key} is cited nowhere"
+    for key, entry in papers.entries().items():
+        assert papers.cited_in(entry), f"{key} is cited nowhere"
         assert re.fullmatch(r"(19|20)\d\d", entry.fields["year"]), key
         venue = {"article": "journal", "inproceedings": "booktitle", "misc": "eprint"}[entry.type]
         assert entry.fields.get(venue), f"{key} lacks its {venue}"
         assert "others" not in str(entry.persons["author"][-1]), f"{key}: name all authors"
         found += papers.identifiers(entry)
     assert [paper for paper, count in Counter(found).items() if count > 1] == []
+    lacking = {place: linked - set(found) for place, linked in papers.places().items()}
+    assert {place: some for place, some in lacking.items() if some} == {}, "no entry"
 
 
 @built
 def test_the_bibliography_names_every_paper_and_where_it_is_cited():
     found = page("book/bibliography").links()
-    for key, entry in papers.entries().entries.items():
-        chapters = [place for place in papers.cited_in(key) if place in CHAPTERS]
+    for key, entry in papers.entries().items():
+        chapters = [place for place in papers.cited_in(entry) if place in CHAPTERS]
         assert {f"../notebooks/{chapter}.html" for chapter in chapters} <= found, key
         assert any(entry.fields.get("eprint", "") in address for address in found), key
 

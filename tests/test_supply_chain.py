@@ -19,7 +19,7 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.utils import canonicalize_name
 
-from tools import lanes, lock
+from tools import lock
 from tools.cache import ROOT, notebooks
 
 GITHUB = ROOT / ".github"
@@ -136,7 +136,7 @@ def test_whatever_helpers_and_chapters_import_is_a_direct_dependency_with_a_lowe
     for module in set().union(*map(imported, code_of("helpers").values())):
         names = {canonicalize_name(name) for name in owners[module]}
         assert names & direct, f"{module} comes with {names}, which pyproject.toml does not name"
-    for wanted in lock.direct(lanes.EXTRAS):
+    for wanted in lock.direct(("book", "lab", "test", "author")):
         assert {each.operator for each in wanted.specifier} & {">=", "=="}, wanted
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.checks import NOT_RECORDED
-from tools import baselines, execute, phases, progress, twice
+from tools import baselines, execute, phases, progress
 from tools import cache as notebook_cache
 
 ROOT = notebook_cache.ROOT
@@ -28,12 +33,18 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "helpers/metrics").mkdir(parents=True)
     (tmp_path / "helpers/plots.py").write_text("BLUE = 1\n")
     (tmp_path / "helpers/metrics/accuracy.py").write_text("")
-    (tmp_path / "requirements.lock").write_text("torch==1\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(notebook_cache, "ROOT", tmp_path)
     monkeypatch.setattr(notebook_cache, "CACHES", tmp_path / "_build/cache")
+    (tmp_path / "torch-1.dist-info").mkdir()
+    (tmp_path / "torch-1.dist-info/METADATA").write_text("Name: torch\nVersion: 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("HANDBOOK_PROFILE", raising=False)
     return tmp_path
+
+
+def upgrade(root: Path) -> None:
+    (root / "torch-1.dist-info/METADATA").write_text("Name: torch\nVersion: 2\n")
 
 
 CHANGES = {
@@ -41,8 +52,9 @@ CHANGES = {
     "a helper's helper": lambda root: (root / "helpers/metrics/accuracy.py").write_text("x = 1\n"),
     "a new helper": lambda root: (root / "helpers/new.py").write_text(""),
     "a helper's name": lambda root: (root / "helpers/plots.py").rename(root / "helpers/other.py"),
-    "the lock": lambda root: (root / "requirements.lock").write_text("torch==2\n"),
+    "an installed version": upgrade,
     "the profile": lambda root: os.environ.update(HANDBOOK_PROFILE="full"),
+    "the number of threads": lambda root: setattr(notebook_cache, "THREADS", 2),
 }
 
 
@@ -50,6 +62,7 @@ CHANGES = {
 def test_the_cache_key_changes_with(checkout, change, monkeypatch):
     before = notebook_cache.environment_key()
     monkeypatch.setenv("HANDBOOK_PROFILE", "small")  # the default
+    monkeypatch.setattr(notebook_cache, "THREADS", 1)  # it too
     (checkout / "README.md").write_text("other words")
     (checkout / "helpers/plots.pyc").write_bytes(b"\0")
     assert notebook_cache.environment_key() == before
@@ -105,17 +118,14 @@ def runs(checkout, monkeypatch):
         (scratch / "checks").mkdir()
         for each in stale:
             made = nbformat.read(each, 4)
-            timing = {
-                "iopub.status.busy": "2026-01-01T10:00:00.000000Z",
-                "shell.execute_reply": "2026-01-01T10:00:02.500000Z",
-            }
+            timing = {"iopub.status.busy": "2026-01-01T10:00:00.000000Z"}
             for number, cell in enumerate(made.cells[1:], start=1):
                 cell.execution_count = number if "fail" not in cell.source else None
                 cell.metadata["execution"] = timing
             nbformat.write(made, scratch / each.name)
             records = {"chapter": each.stem, "profile": "small", "checks": [check()]}
             (scratch / "checks" / f"{each.stem}.json").write_text(json.dumps(records))
-            ended(each)
+            ended(each, 5.04)
         return "log"
 
     monkeypatch.setattr(execute, "ROOT", checkout)
@@ -134,15 +144,13 @@ def test_a_chapter_is_executed_once_and_then_taken_from_the_cache(runs, capsys):
     assert "5.0 s  executed" in said
     records = execute.CHECKS / "01-new.json"
     first = json.loads(records.read_text(encoding="utf-8"))
-    assert first["execution_seconds"] == 5.0  # two cells of 2.5
+    assert first["execution_seconds"] == 5.0
     assert [one["name"] for one in first["checks"]] == ["accuracy"]
     records.unlink()  # the cache brings the records back
     assert execute.execute([path], jobs=1) == 0
     assert "cached, not executed again" in capsys.readouterr().out
     assert json.loads(records.read_text(encoding="utf-8")) == first
     assert calls == [["01-new"]]
-    assert execute.execute([path], jobs=1, force=True) == 0
-    assert len(calls) == 2
 
 
 def test_a_chapter_that_fails_makes_the_command_fail_and_leaves_no_records(runs, capsys):
@@ -161,6 +169,22 @@ def test_a_chapter_that_fails_makes_the_command_fail_and_leaves_no_records(runs,
     assert len(calls) == 2
 
 
+def test_a_chapter_that_was_edited_while_it_ran_has_not_failed(runs, monkeypatch, capsys):
+    path, _ = runs
+    run = execute.run
+
+    def edited(*arguments: object) -> str:
+        said = run(*arguments)
+        path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
+        return said
+
+    monkeypatch.setattr(execute, "run", edited)
+    assert execute.execute([path], jobs=1) == 1
+    said = capsys.readouterr()
+    assert "01-new  changed while it ran: run again" in said.out
+    assert "failed" not in (said.out + said.err).lower()
+
+
 def test_an_unknown_chapter_is_refused(capsys):
     with pytest.raises(SystemExit) as raised:
         execute.main(["99-no-such-chapter"])
@@ -173,15 +197,13 @@ def test_an_unknown_chapter_is_refused(capsys):
 
 def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monkeypatch, capfd):
     good = [new_markdown_cell("# Good"), new_code_cell("import os, time; time.sleep(3)")]
-    good += [new_code_cell("print(os.environ['OMP_NUM_THREADS'])")]
+    good += [new_code_cell("print(*map(os.getenv, ['OMP_NUM_THREADS', 'HF_DATASETS_CACHE']))")]
     stale = [new_code_cell("1 / 0", execution_count=1), new_code_cell("never", execution_count=2)]
     paths = []
     for name, cells in (("01-good", good), ("02-bad", stale)):
         paths.append(tmp_path / f"{name}.ipynb")
         nbformat.write(new_notebook(cells=cells), paths[-1])
     (tmp_path / "scratch").mkdir()
-    noted = tmp_path / "phases"
-    monkeypatch.setenv(phases.VARIABLE, str(noted))
     monkeypatch.setattr(progress, "EVERY", 0.5)
     before = [path.read_bytes() for path in paths]
     log = execute.run(paths, tmp_path / "scratch", jobs=2)
@@ -193,23 +215,52 @@ def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monke
     assert "ZeroDivisionError" in log
     copies = [nbformat.read(tmp_path / "scratch" / path.name, 4) for path in paths]
     assert execute.problem_of(copies[0]) is None
-    assert copies[0].cells[2].outputs[0].text == "1\n"  # one thread for each chapter
+    # One thread for each chapter, and no rows that an earlier run has made.
+    assert copies[0].cells[2].outputs[0].text == f"1 {tmp_path / 'scratch/datasets'}\n"
     assert execute.problem_of(copies[1]).startswith("cell 1 raised ZeroDivisionError")
     assert copies[1].cells[1].execution_count is None  # what stood there before is not taken for it
     assert [path.read_bytes() for path in paths] == before
-    parts = {name: status for name, _, status in map(json.loads, noted.read_text().splitlines())}
-    assert parts == {"  01-good": 0, "  02-bad": 1}
 
 
-def test_in_a_terminal_each_chapter_has_a_bar(tmp_path, capsys):
-    (tmp_path / "cell").write_text("57")
-    display = progress.Display(bars=True)
-    display.begin("04-transformer", 183)
-    display.update({"04-transformer": tmp_path / "cell"})
-    display.end("04-transformer", 9.0, passed=True)
-    said = capsys.readouterr().out
-    assert "04-transformer: cell 57 of 183 |" in said
-    assert "begins" not in said
+SLEEPS = """
+import os, subprocess, time
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+open("started.tmp", "w").write(f"{os.getpid()} {child.pid}")
+os.rename("started.tmp", os.environ["STARTED"])
+time.sleep(600)
+"""
+
+
+def test_whoever_ends_the_command_ends_the_chapters_and_what_they_started(tmp_path):
+    """As `make book` runs it: the phases are told, not the command."""
+    (tmp_path / "notebooks").mkdir()
+    notebook = new_notebook(cells=[new_code_cell(SLEEPS)])
+    nbformat.write(notebook, tmp_path / "notebooks/01-long.ipynb")
+    program = (
+        "import sys; from pathlib import Path; from tools import cache, execute\n"
+        f"cache.NOTEBOOKS = Path({str(tmp_path / 'notebooks')!r})\n"
+        f"cache.CACHES = Path({str(tmp_path / 'cache')!r})\n"
+        "sys.exit(execute.main(['--jobs=1']))"
+    )
+    command = [sys.executable, "-m", "tools.phases", "--", "chapters"]
+    command += [sys.executable, "-c", program]
+    started = tmp_path / "started"
+    environment = os.environ | {"STARTED": str(started)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as running:
+        end = time.monotonic() + 100
+        while not started.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        left = [psutil.Process(int(number)) for number in started.read_text().split()]
+        left += psutil.Process(running.pid).children(recursive=True)
+        running.terminate()
+        gone, alive = psutil.wait_procs(left, timeout=30)
+        for one in alive:
+            one.kill()
+        said = running.communicate()[0].decode()
+    assert len(gone) >= 4, "the command, pytest, the kernel and its child"
+    assert alive == []
+    assert running.returncode == 128 + signal.SIGTERM
+    assert re.search(r"\nchapters +\d+ s  FAILED\n", said)
 
 
 def test_the_longest_chapters_begin_first_and_new_ones_before_them(runs):
@@ -237,14 +288,13 @@ def test_the_longest_chapters_begin_first_and_new_ones_before_them(runs):
 def test_a_phase_that_fails_is_named_in_the_table_and_gives_its_status(
     flags, command, status, ran, capfd
 ):
-    note = "from tools import phases; phases.note('10-imdb', 450.4, 1)"
-    first = ["--", "chapters", sys.executable, "-c", note]
+    first = ["--", "chapters", "true"]
     assert phases.main([*flags, *first, "--", "tests", *command, "--", "last", "true"]) == status
     said, table = capfd.readouterr().out.split("\n\nchapters")
     assert ("=== last" in said) == ("\nlast" in table) == ran
-    assert re.match(r" +\d+ s\n  10-imdb +450 s  FAILED\n", table)
+    assert re.match(r" +\d+ s\n", table)
     assert re.search(rf"\ntests +\d+ s{'  FAILED' * bool(status)}\n", table)
-    assert re.search(r"\nall +\d{1,2} s\n$", table)  # a part is not counted twice
+    assert re.search(r"\nall +\d{1,2} s\n$", table)
 
 
 # --- baselines ----------------------------------------------------------------------
@@ -335,22 +385,17 @@ def test_the_full_profile_is_neither_compared_nor_kept(records, capsys):
 # --- the same figures twice ---------------------------------------------------------
 
 
-def test_a_second_run_must_give_the_same_figures_unless_they_say_why_not():
-    (found,) = twice.differences([check()], [check(value=0.9000000000000001)])
-    assert found.startswith("accuracy: was 0.9, is 0.9000000000000001")
-    assert twice.differences([check()], []) == ["accuracy: no longer checked"]
-    varying = check(varies="timing")
-    assert twice.differences([varying], [varying | {"value": 7.5}]) == []
-
-
-def test_a_second_run_is_executed_outside_the_cache_and_compared(runs, monkeypatch, capsys):
-    path, calls = runs
-    monkeypatch.setattr(twice, "CHECKS", execute.CHECKS)
-    assert execute.execute([path], jobs=1) == 0
-    assert twice.twice([path], jobs=1) == 0
-    assert "01-new: 1 figures, 0 differ" in capsys.readouterr().out
-    assert len(calls) == 2
-    records = execute.CHECKS / "01-new.json"
-    records.write_text(records.read_text().replace("0.9,", "0.91,"))
-    assert twice.twice([path], jobs=1) == 1
-    assert "DIFFERS 01-new: accuracy: was 0.91, is 0.9" in capsys.readouterr().err
+def test_a_second_run_must_give_the_same_figures_unless_they_say_why_not(records, tmp_path, capsys):
+    compare = ["compare", "--first-run", str(tmp_path / "first")]
+    varying = check("speed", varies="timing")
+    records(check(), varying)
+    shutil.copytree(tmp_path / "checks", tmp_path / "first")
+    records(check(), varying | {"value": 7.5})
+    assert baselines.main(compare) == 0
+    assert "2 checks, no drift from the first run" in capsys.readouterr().out
+    records(check(value=0.9000000000000001), varying)  # less than its drift
+    assert baselines.main(compare) == 1
+    assert "DRIFT 01-hub: accuracy: was 0.9, is 0.9000000000000001" in capsys.readouterr().err
+    records(varying)
+    assert baselines.main(compare) == 1
+    assert "accuracy: no longer checked" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
@@ -60,12 +59,6 @@ def build() -> int:
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Build the book."""
-    argparse.ArgumentParser(prog="python -m tools.book", description=__doc__).parse_args(arguments)
-    with alone():
-        return build()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    with alone():
+        sys.exit(build())

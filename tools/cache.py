@@ -1,8 +1,8 @@
 """Where executed notebooks are kept, and what makes a kept one worthless.
 
 Jupyter Cache already notices a changed notebook: it compares the code cells. It does not
-notice a changed ``helpers`` or another version of a library. So each state of those has a
-cache of its own, in a folder named after a hash of them.
+notice a changed ``helpers``, another version of a library or another number of threads. So each
+state of those has a cache of its own, in a folder named after a hash of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,7 @@ BUILD = ROOT / (os.environ.get("HANDBOOK_BUILD") or "_build")
 CACHES = BUILD / "cache"
 CHECKS = BUILD / "checks"
 KEEP = 3
+THREADS = 1  # of a chapter: two chapters side by side are quicker than one with two threads
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # the colours of a terminal
 
@@ -51,13 +53,19 @@ def digest(files: Iterable[Path], root: Path, *others: object) -> str:
 
 def environment_key() -> str:
     """Return a hash of everything but the notebook that its outputs depend on."""
-    files = [*(ROOT / "helpers").rglob("*.py"), ROOT / "requirements.lock"]
     profile = os.environ.get("HANDBOOK_PROFILE") or "small"
-    return digest(files, ROOT, profile, sys.version_info[:2], platform.machine())
+    machine = (platform.python_version(), platform.machine())
+    helpers = (ROOT / "helpers").rglob("*.py")
+    return digest(helpers, ROOT, profile, THREADS, installed(), machine)
+
+
+def installed() -> list[str]:
+    """Return the name and the version of every package that chapters may import here."""
+    return sorted({f"{each.name}=={each.version}" for each in distributions()})
 
 
 def cache_path() -> Path:
-    """Return the folder of the cache for the present state of ``helpers`` and the lock."""
+    """Return the folder of the cache for the present state of ``helpers`` and the packages."""
     return CACHES / environment_key()
 
 

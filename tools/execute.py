@@ -8,10 +8,11 @@ outputs. One that fails makes the command fail and is named with cell and error.
 from __future__ import annotations
 
 import argparse
-import datetime
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,15 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import psutil
 
 from helpers import memory, profiles, sealed
 from helpers.checks import NOT_RECORDED
 from tools import cache as notebook_cache
-from tools import phases, progress
+from tools import progress
 from tools.baselines import BASELINES, load
-from tools.cache import ANSI, BUILD, CHECKS, ROOT
+from tools.cache import ANSI, BUILD, CHECKS, ROOT, THREADS
 
-THREADS = 1  # of a chapter: two chapters side by side are quicker than one with two threads
 TIMEOUT = 1800  # seconds for one cell: generous, so that a busy machine does not stop a chapter
 
 
@@ -37,28 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.execute", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="chapter", help="such as 10-imdb; default: all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--force", action="store_true", help="execute even what is cached")
     options = parser.parse_args(arguments)
     if os.environ.get(profiles.REHEARSAL, "").strip():
         parser.error(f"{profiles.REHEARSAL} is set; a rehearsal makes no book: `make rehearsal`")
-    chapters = chapters_named(parser, options.names)
-    return execute(chapters, jobs=options.jobs, force=options.force)
-
-
-def chapters_named(parser: argparse.ArgumentParser, names: list[str]) -> list[Path]:
-    """Return the notebooks called ``names``, all of them if there are none; refuse unknown ones."""
     known = {path.stem: path for path in notebook_cache.notebooks()}
-    for name in names:
+    for name in options.names:
         if name not in known:
             parser.error(f"no chapter is called {name!r}; there are {', '.join(known)}")
-    return [path for name, path in known.items() if not names or name in names]
+    # What is running then ends as well, see run(); an interruption does the same.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    chapters = [path for name, path in known.items() if name in (options.names or known)]
+    return execute(chapters, jobs=options.jobs)
 
 
-def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
+def execute(chapters: list[Path], *, jobs: int) -> int:
     """Bring the cache up to date for ``chapters``; return 0 if every one of them passed."""
     with notebook_cache.alone():
         cache = notebook_cache.open_cache()
-        stale = [path for path in chapters if force or not notebook_cache.record_of(cache, path)]
+        stale = [path for path in chapters if not notebook_cache.record_of(cache, path)]
         stale.sort(key=seconds_before, reverse=True)
         try:
             jobs = require_memory(stale, jobs)
@@ -67,12 +64,16 @@ def execute(chapters: list[Path], *, jobs: int, force: bool = False) -> int:
             return 1
         # Not below _build: nbmake passes over every notebook in there.
         with tempfile.TemporaryDirectory(prefix="handbook-") as folder:
-            scratch, passed = Path(folder), []
-            log = run(stale, scratch, jobs, lambda path: passed.append(_keep(cache, path, scratch)))
-        if not all(passed) and " failed" not in log:
+            scratch, passed = Path(folder), {}
+
+            def keep(path: Path, seconds: float) -> None:
+                passed[path] = _keep(cache, path, scratch, seconds)
+
+            log = run(stale, scratch, jobs, keep)
+        if not all(passed.values()) and " failed" not in log:
             print(log[-4000:], file=sys.stderr)  # pytest itself has something to say
-        complete = _restore_checks(cache, chapters, stale)
-        return 0 if complete and all(passed) else 1
+        complete = _restore_checks(cache, chapters, passed)
+        return 0 if complete and all(passed.values()) else 1
 
 
 def require_memory(stale: list[Path], jobs: int) -> int:
@@ -100,7 +101,7 @@ def run(
     stale: list[Path],
     scratch: Path,
     jobs: int,
-    ended: Callable[[Path], object] = lambda path: None,
+    ended: Callable[[Path, float], object] = lambda path, seconds: None,
     variables: dict[str, str] | None = None,
 ) -> str:
     """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
@@ -109,7 +110,7 @@ def run(
         stale: the notebooks, in the order in which they begin.
         scratch: an empty folder, not below ``_build``.
         jobs: how many run at a time.
-        ended: called with each notebook as soon as its copy ended, whether it passed or not.
+        ended: called with each notebook and its seconds as soon as its copy ended, passed or not.
         variables: of the environment, on top of the usual ones.
 
     Returns:
@@ -119,6 +120,8 @@ def run(
         "HANDBOOK_CHECKS": str(scratch / "checks"),
         "HANDBOOK_PROFILE": os.environ.get("HANDBOOK_PROFILE") or "small",
         "OMP_NUM_THREADS": str(THREADS),
+        # datasets does not see that a helper changed, and would give rows back that it once made.
+        "HF_DATASETS_CACHE": str(scratch / "datasets"),
         "TOKENIZERS_PARALLELISM": "true",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
@@ -132,21 +135,20 @@ def run(
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
-                display.begin(path.stem, copy_without_outputs(path, scratch))
+                cells = copy_without_outputs(path, scratch)
+                display.begin(path.stem, scratch / f"{path.stem}.cell", cells)
                 running[path] = (_start(path, scratch, environment), time.perf_counter())
             time.sleep(0.2)
-            display.update({path.stem: scratch / f"{path.stem}.cell" for path in running})
+            display.update()
             for path, (process, begin) in list(running.items()):
                 if process.poll() is not None:
                     seconds = time.perf_counter() - begin
                     display.end(path.stem, seconds, passed=process.returncode == 0)
-                    phases.note(path.stem, seconds, process.returncode)
                     del running[path]
-                    ended(path)
+                    ended(path, seconds)
     finally:
         for process, _ in running.values():
-            process.terminate()
-            process.wait()
+            _end(process)
     logs = (scratch / f"{path.stem}.log" for path in stale)
     return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
@@ -174,7 +176,17 @@ def _start(path: Path, scratch: Path, environment: dict[str, str]) -> subprocess
         )  # fmt: skip
 
 
-def _keep(cache, path: Path, scratch: Path) -> bool:
+def _end(process: subprocess.Popen) -> None:
+    """End a chapter with all that it started; its kernel is in a session of its own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        chapter = psutil.Process(process.pid)
+        for one in [chapter, *chapter.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
+def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
     """Put the executed copy of ``path`` into the cache; say what is wrong if it failed."""
     copy = scratch / path.name
     executed = nbformat.read(copy, nbformat.NO_CONVERT)
@@ -186,17 +198,15 @@ def _keep(cache, path: Path, scratch: Path) -> bool:
         print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr)
         print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
-    records = scratch / "checks" / f"{path.stem}.json"
-    seconds = seconds_of(executed)
-    # The cache compares the cells' metadata too: with these times a copy would never match.
+    records = load(scratch / "checks", path.stem)
+    # The cache compares the cells' metadata too: with their times a copy would never match.
     for cell in executed.cells:
         cell.metadata.pop("execution", None)
     nbformat.write(executed, copy)
     cache.cache_notebook_file(
         copy,
         uri=path.relative_to(ROOT).as_posix(),
-        artifacts=[records] if records.exists() else [],
-        data={"execution_seconds": seconds},
+        data=records | {"execution_seconds": round(seconds, 1)},
         overwrite=True,
     )
     return True
@@ -219,19 +229,10 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
     return None
 
 
-def seconds_of(executed: nbformat.NotebookNode) -> float:
-    """Return how long the cells of an executed notebook took, in seconds."""
-    ends = ("iopub.status.busy", "shell.execute_reply")
-    timings = [cell.metadata.get("execution", {}) for cell in executed.cells]
-    total = datetime.timedelta()
-    for timing in (timing for timing in timings if timing.keys() >= {*ends}):
-        begin, end = (datetime.datetime.fromisoformat(timing[key]) for key in ends)
-        total += end - begin
-    return round(total.total_seconds(), 1)
-
-
-def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
+def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:
     """Write the records of each chapter to ``_build/checks`` and say how long it took.
+
+    ``passed`` says of each chapter that was executed just now whether it passed.
 
     Returns:
         Whether the cache holds all of them.
@@ -247,19 +248,14 @@ def _restore_checks(cache, chapters: list[Path], stale: list[Path]) -> bool:
         record = notebook_cache.record_of(cache, path)
         if record is None:
             complete = False
-            print(f"{path.stem:<{width}}  failed")
+            how = "changed while it ran: run again" if passed.get(path) else "failed"
+            print(f"{path.stem:<{width}}  {how}")
             continue
-        with cache.cache_artefacts_temppath(record.pk) as folder:
-            kept = list(Path(folder).rglob(f"{path.stem}.json"))
-            content = json.loads(kept[0].read_text(encoding="utf-8")) if kept else {"checks": []}
-        content |= {
-            "chapter": path.stem,
-            "execution_seconds": record.data["execution_seconds"],
-            "executed": record.created.replace(microsecond=0).isoformat() + "Z",
-        }
+        executed = record.created.replace(microsecond=0).isoformat() + "Z"
+        content = record.data | {"executed": executed}
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         sealed.write(CHECKS / f"{path.stem}.json", text)
-        how = "executed" if path in stale else "cached, not executed again"
+        how = "executed" if path in passed else "cached, not executed again"
         print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
     return complete
 

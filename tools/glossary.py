@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import nbformat
 import yaml
 
-from tools.cache import NOTEBOOKS, ROOT
+from tools.cache import ROOT
 
 GLOSSARY = ROOT / "book" / "glossary.md"
 INDEX = ROOT / "book" / "index-entries.yml"
@@ -17,8 +16,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 GROUP = " : 中文"
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """An entry: the English and the Chinese names of one thing, and what it is."""
 
     english: tuple[str, ...]
@@ -32,11 +30,7 @@ class Term:
 
 
 def terms() -> list[Term]:
-    """Return the entries of the glossary in the order of the page.
-
-    Raises:
-        ValueError: a line is neither a term nor a part of a definition.
-    """
+    """Return the entries of the glossary in the order of the page."""
     text = GLOSSARY.read_text(encoding="utf-8")
     found = []
     for block in re.findall(r"(?ms)^```\{glossary\}\n(.*?)^```$", text):
@@ -44,8 +38,6 @@ def terms() -> list[Term]:
             lines = entry.splitlines()
             names = [line for line in lines if not line.startswith("  ")]
             body = lines[len(names) :]
-            if lines[: len(names)] != names or not names:
-                raise ValueError(f"terms first, then an indented definition: {entry!r}")
             chinese = tuple(n.removesuffix(GROUP) for n in names if CHINESE.search(n))
             english = tuple(n for n in names if not CHINESE.search(n))
             found.append(Term(english, chinese, " ".join(" ".join(body).split())))
@@ -67,17 +59,3 @@ def index_entries() -> dict[tuple[str, str], list[str]]:
         for anchor, entries in sections.items():
             found.setdefault((chapter, anchor), []).extend(entries)
     return found
-
-
-def anchors(chapter: str) -> set[str]:
-    """Return the anchors of a chapter's headings, as the book and GitHub make them."""
-    content = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", nbformat.NO_CONVERT)
-    prose = "\n".join(cell.source for cell in content.cells if cell.cell_type == "markdown")
-    headings = re.findall(r"(?m)^#{1,3} (.+)$", prose)
-    return {slug(heading) for heading in headings}
-
-
-def slug(heading: str) -> str:
-    """Return the anchor of a heading: lower case, spaces to hyphens, no punctuation."""
-    plain = re.sub(r"[*_`$]", "", heading.strip())
-    return re.sub(r"[^\w\u4e00-\u9fff\- ]", "", plain.lower().replace(" ", "-"))

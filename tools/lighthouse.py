@@ -5,30 +5,28 @@ processor and a slow mobile network, simulated. All its audits of performance, a
 best practices and search engine optimisation run; each must reach 95 of 100.
 
 Performance is a timing, and whatever else the machine does can only make it worse. So a page
-that falls short is measured again, up to three times, and its best run counts. All runs are kept
-in the summary. A book that did not change since is not measured again.
+that falls short is measured again, up to three times, and its best run counts. The report of
+that run is kept. A book that did not change since it passed is not measured again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from tools import browser, published
+from tools import book, browser, published
 from tools.cache import ROOT
-from tools.serve import serve
+from tools.serve import HTML, serve
 
+NODE = shutil.which("node") or shutil.which("nodejs")
 PROGRAM = ROOT / "tests/browser/node_modules/lighthouse/cli/index.js"
 FOLDER = published.REPORTS / "lighthouse"
-SUMMARY = FOLDER / "summary.json"
+PASSED = FOLDER / "passed"  # holds what the book that passed last was built from
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 FORMS = {"phone": [], "desktop": ["--preset=desktop"]}  # a phone is Lighthouse's default
 LEAST = 95
@@ -36,34 +34,19 @@ LEAST = 95
 # (98 before) and nobody has found out why yet. Back to 95 once that is known.
 LEAST_PERFORMANCE_ON_A_PHONE = 70
 RUNS = 3
-OLDEST_NODE = (18, 16)  # of the Lighthouse that package.json pins
 
 
-class LighthouseMissing(RuntimeError):
-    """Lighthouse cannot run here; the message says what to install."""
-
-
-def chosen() -> list[str]:
-    """Return the pages to judge: the cover, the heaviest chapter, the ledger."""
-    cover = published.reading_order()[0]
-    return [cover, published.heaviest(published.chapters()), published.LEDGER]
-
-
-def node() -> str:
-    """Return the program of Node.js; raise LighthouseMissing if it or Lighthouse is unfit."""
-    program = shutil.which("node") or shutil.which("nodejs")
-    oldest = ".".join(map(str, OLDEST_NODE))
-    if program is None:
-        raise LighthouseMissing(
-            f"Node.js {oldest} or newer is needed (Debian, Ubuntu: apt install nodejs npm)"
-        )
-    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-    found = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
-    if found < OLDEST_NODE:
-        raise LighthouseMissing(f"Node.js {oldest} or newer is needed, {program} is {said.strip()}")
+def missing() -> str | None:
+    """Return what must be installed before Lighthouse can run here, or None."""
+    if NODE is None:
+        return "Node.js is needed (Debian, Ubuntu: apt install nodejs npm)"
     if not PROGRAM.is_file():
-        raise LighthouseMissing("Lighthouse is not installed; `make packages` fetches it with npm")
-    return program
+        return "Lighthouse is not installed; `make packages` fetches it with npm"
+    try:
+        browser.find()
+    except browser.BrowserMissing as problem:
+        return str(problem)
+    return None
 
 
 def measure(address: str, form: str) -> dict[str, Any]:
@@ -73,17 +56,14 @@ def measure(address: str, form: str) -> dict[str, Any]:
         RuntimeError: it failed; the message holds what it said.
     """
     flags = [re.sub(r"=(.* .*)", r'="\1"', flag) for flag in browser.ARGUMENTS]
-    with tempfile.TemporaryDirectory() as scratch:
-        result = Path(scratch) / "result.json"
-        command = [node(), str(PROGRAM), address, "--quiet", "--output=json"]
-        command += [f"--output-path={result}", f"--only-categories={','.join(CATEGORIES)}"]
-        command += [f"--chrome-flags=--headless=new {' '.join(flags)}", *FORMS[form]]
-        command += ["--no-enable-error-reporting", "--max-wait-for-load=90000"]
-        environment = {**os.environ, "CHROME_PATH": str(browser.find())}
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        if run.returncode or not result.is_file():
-            raise RuntimeError(f"Lighthouse failed on {address}:\n{run.stderr[-3000:]}")
-        return json.loads(result.read_text(encoding="utf-8"))
+    command = [NODE, str(PROGRAM), address, "--quiet", "--output=json", *FORMS[form]]
+    command += [f"--only-categories={','.join(CATEGORIES)}", "--max-wait-for-load=90000"]
+    command += [f"--chrome-flags=--headless=new {' '.join(flags)}", "--no-enable-error-reporting"]
+    environment = os.environ | {"CHROME_PATH": browser.find()}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    if run.returncode:
+        raise RuntimeError(f"Lighthouse failed on {address}:\n{run.stderr[-3000:]}")
+    return json.loads(run.stdout)
 
 
 def scores(result: dict[str, Any]) -> dict[str, int]:
@@ -91,10 +71,13 @@ def scores(result: dict[str, Any]) -> dict[str, int]:
     return {name: round(100 * (result["categories"][name]["score"] or 0)) for name in CATEGORIES}
 
 
-def shortcomings(result: dict[str, Any]) -> dict[str, list[str]]:
-    """Return for each category the audits that count and are not perfect."""
+def short_of(result: dict[str, Any], form: str) -> dict[str, list[str]]:
+    """Return the categories in which a page falls short, with the audits that count and failed."""
+    least = dict.fromkeys(CATEGORIES, LEAST)
+    if form == "phone":
+        least["performance"] = LEAST_PERFORMANCE_ON_A_PHONE
     short = {}
-    for name in CATEGORIES:
+    for name in (name for name, score in scores(result).items() if score < least[name]):
         parts = result["categories"][name]["auditRefs"]
         audits = [result["audits"][part["id"]] for part in parts if part["weight"]]
         short[name] = [
@@ -105,87 +88,43 @@ def shortcomings(result: dict[str, Any]) -> dict[str, list[str]]:
     return short
 
 
-def short_of(marks: dict[str, int], form: str) -> list[str]:
-    """Return the categories in which a page falls short."""
-    phone = {"performance": LEAST_PERFORMANCE_ON_A_PHONE} if form == "phone" else {}
-    return [name for name, mark in marks.items() if mark < phone.get(name, LEAST)]
-
-
-def judge(site: str, name: str, form: str) -> dict[str, Any]:
-    """Measure a page up to three times, keep the best run, and return what to say of it."""
-    runs = []
-    best: dict[str, Any] = {}
-    while len(runs) < RUNS and not (runs and short_of(scores(best), form) == []):
-        result = measure(f"{site}{name}.html", form)
-        runs.append(scores(result))
-        if not best or runs[-1]["performance"] > scores(best)["performance"]:
-            best = result
-    published.write_report(FOLDER / f"{name.replace('/', '-')}-{form}.json", best)
-    return {
-        "page": name,
-        "form": form,
-        "scores": scores(best),
-        "runs": runs,
-        "bytes": best["audits"]["total-byte-weight"]["numericValue"],
-        "shortcomings": shortcomings(best),
-    }
-
-
-def summary() -> dict[str, Any]:
-    """Return the kept summary, or an empty one if there is none that can be read."""
-    try:
-        return json.loads(SUMMARY.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def is_current(kept: dict[str, Any]) -> bool:
-    """Return whether ``kept`` judges this very book and found nothing to mend."""
-    return kept.get("book") == published.fingerprint() and all(
-        not short_of(each["scores"], each["form"]) for each in kept["results"]
+def judge(site: str, name: str, form: str) -> dict[str, list[str]]:
+    """Measure a page up to three times, keep and print the best run; return where it is short."""
+    results: list[dict[str, Any]] = []
+    while len(results) < RUNS and not (results and not short_of(results[-1], form)):
+        results.append(measure(f"{site}{name}.html", form))
+    best = min(
+        results, key=lambda result: (len(short_of(result, form)), -sum(scores(result).values()))
     )
+    published.write_report(FOLDER / f"{name.replace('/', '-')}-{form}.json", best)
+    marks = ", ".join(f"{category} {score}" for category, score in scores(best).items())
+    print(f"{name:<26} {form:<8} {marks} ({len(results)} runs)", flush=True)
+    short = short_of(best, form)
+    for category, audits in short.items():
+        print(f"FAILED {name} {form} {category}", *audits, sep="\n  ", file=sys.stderr)
+    return short
 
 
-def report() -> dict[str, Any]:
-    """Judge all pages in all forms, write the reports, and return the summary."""
-    results = []
-    with serve(prefix="/handbook/") as site:
-        for name in chosen():
-            for form in FORMS:
-                results.append(judge(site, name, form))
-                print(line(results[-1]), flush=True)
-    content = {"book": published.fingerprint(), "results": results}
-    published.write_report(SUMMARY, content)
-    return content
-
-
-def line(result: dict[str, Any]) -> str:
-    """Return one line about a judged page."""
-    marks = ", ".join(f"{name} {score}" for name, score in result["scores"].items())
-    return f"{result['page']:<26} {result['form']:<8} {marks} ({len(result['runs'])} runs)"
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Judge the book; return 1 if it falls short, or if Lighthouse is missing where it must run."""
-    parser = argparse.ArgumentParser(prog="python -m tools.lighthouse", description=__doc__)
-    parser.add_argument("--force", action="store_true", help="measure again what did not change")
-    options = parser.parse_args(arguments)
-    try:
-        node()
-        browser.find()
-    except (LighthouseMissing, browser.BrowserMissing) as problem:
+    if problem := missing():
         must = bool(os.environ.get("CI"))
         print(f"{'error' if must else 'note: without Lighthouse'}: {problem}", file=sys.stderr)
         return int(must)
-    if is_current(kept := summary()) and not options.force:
-        print(f"Lighthouse: {len(kept['results'])} results of this very book are in {FOLDER}")
+    now = book.BUILT_FROM.read_text()
+    if PASSED.is_file() and PASSED.read_text() == now:
+        print(f"Lighthouse: this very book has passed; the reports are in {FOLDER}")
         return 0
-    short = [each for each in report()["results"] if short_of(each["scores"], each["form"])]
-    for each in short:
-        parts = [f"  {name}: {audits}" for name, audits in each["shortcomings"].items() if audits]
-        print(f"FAILED {line(each)}", *parts, sep="\n", file=sys.stderr)
+    PASSED.unlink(missing_ok=True)
+    heaviest = max(published.chapters(), key=lambda name: (HTML / f"{name}.html").stat().st_size)
+    pages = [published.reading_order()[0], heaviest, published.LEDGER]
+    with serve(prefix="/handbook/") as site:
+        short = [judge(site, name, form) for name in pages for form in FORMS]
     print(f"Lighthouse: reports in {FOLDER}")
-    return int(bool(short))
+    if any(short):
+        return 1
+    PASSED.write_text(now)
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,19 +2,15 @@
 
 As a plugin of pytest (``-p tools.progress``) this writes the number of the cell that nbmake has
 come to into the file that ``HANDBOOK_PROGRESS`` names. :class:`Display` shows these numbers: a
-bar for each chapter in a terminal, elsewhere a line when a chapter begins and when it ends, and
-one line every 30 seconds for those at work.
+line when a chapter begins and when it ends, and one every 30 seconds for those at work.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from pathlib import Path
-
-from tqdm import tqdm
 
 VARIABLE = "HANDBOOK_PROGRESS"
 EVERY = 30  # seconds between two lines about chapters at work
@@ -32,41 +28,34 @@ def pytest_configure() -> None:
 
 
 class Display:
-    """Where each chapter is: bars in a terminal, plain lines elsewhere."""
+    """Where each chapter is."""
 
-    def __init__(self, *, bars: bool | None = None) -> None:
-        """Begin with no chapter at work; ``bars`` is asked of the terminal if it is None."""
-        self.bars = sys.stdout.isatty() if bars is None else bars
+    def __init__(self) -> None:
+        """Begin with no chapter at work."""
         self.said = time.monotonic()
-        self.at_work: dict[str, tqdm] = {}
+        self.at_work: dict[str, tuple[Path, int]] = {}
 
-    def begin(self, chapter: str, cells: int) -> None:
-        """Show that ``chapter`` begins, which has so many cells."""
-        self.at_work[chapter] = tqdm(
-            total=cells, desc=chapter, unit="cell", file=sys.stdout, disable=not self.bars,
-            bar_format="{desc}: cell {n_fmt} of {total_fmt} |{bar}| {elapsed}",
-        )  # fmt: skip
-        self._line(f"{chapter}: begins, {cells} cells")
+    def begin(self, chapter: str, file: Path, cells: int) -> None:
+        """Show that ``chapter`` begins, which has so many cells and notes them in ``file``."""
+        self.at_work[chapter] = file, cells
+        self._say(f"{chapter}: begins, {cells} cells")
 
-    def update(self, files: dict[str, Path]) -> None:
-        """Read from ``files`` which cell each chapter is at, and show it when it is time."""
-        for chapter, file in files.items():
-            text = file.read_text() if file.exists() else ""
-            if text:  # empty for the moment in which it is written
-                self.at_work[chapter].n = int(text)
-            self.at_work[chapter].refresh()
+    def update(self) -> None:
+        """Show which cell each chapter is at, when it is time."""
         if time.monotonic() - self.said >= EVERY:
-            bars = self.at_work.items()
-            self._line("; ".join(f"{name} at cell {bar.n} of {bar.total}" for name, bar in bars))
+            self._say("; ".join(f"{chapter} {self._place(chapter)}" for chapter in self.at_work))
 
     def end(self, chapter: str, seconds: float, *, passed: bool) -> None:
         """Show that ``chapter`` ended."""
-        bar = self.at_work.pop(chapter)
-        how = "ends" if passed else f"failed at cell {bar.n} of {bar.total}"
-        bar.close()
-        self._line(f"{chapter}: {how} after {seconds:.0f} s")
+        how = "ends" if passed else f"failed {self._place(chapter)}"
+        del self.at_work[chapter]
+        self._say(f"{chapter}: {how} after {seconds:.0f} s")
 
-    def _line(self, text: str) -> None:
+    def _place(self, chapter: str) -> str:
+        file, cells = self.at_work[chapter]
+        cell = file.read_text() if file.exists() else ""  # it is empty while it is written
+        return f"at cell {cell or 0} of {cells}"
+
+    def _say(self, text: str) -> None:
         self.said = time.monotonic()
-        if not self.bars:
-            print(text, flush=True)
+        print(text, flush=True)

@@ -1,12 +1,11 @@
 """What lies in the built book: its pages, and those that are worth looking at closely.
 
-The tests in a browser, Lighthouse and the screenshots choose their pages here, by counting, so
-that a new chapter is found without anybody naming it.
+The tests in a browser, Lighthouse and the screenshots choose their pages here, so that a new
+chapter is found without anybody naming it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from helpers import sealed
-from tools.cache import BUILD, ROOT, digest
+from tools.cache import BUILD, ROOT
 from tools.serve import HTML
 
 REPORTS = BUILD / "reports"
@@ -33,34 +32,15 @@ def pages(folder: Path = HTML) -> list[str]:
     )
 
 
-def reading_order(contents: Path = ROOT / "_toc.yml", folder: Path = HTML) -> list[str]:
-    """Return the pages of the table of contents, the cover first.
-
-    Pages that the contents name by a pattern are made by the build: they are looked up in
-    ``folder``, the built book, and are missing while there is none.
-    """
-    toc = yaml.safe_load(contents.read_text(encoding="utf-8"))
-    found = [toc["root"]]
-    for entry in (entry for part in toc["parts"] for entry in part["chapters"]):
-        made = folder.glob(f"{entry['glob']}.html") if "glob" in entry else []
-        paths = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in made)
-        found += [entry["file"]] if "file" in entry else paths
-    return found
+def reading_order() -> list[str]:
+    """Return the pages of the table of contents, the cover first."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
 
 
 def chapters() -> list[str]:
     """Return the pages of the table of contents that were notebooks."""
     return [name for name in reading_order() if name.startswith("notebooks/")]
-
-
-def heaviest(names: list[str], folder: Path = HTML) -> str:
-    """Return the page of ``names`` whose own HTML is largest when it is compressed."""
-    return max(names, key=lambda name: len(gzip.compress((folder / f"{name}.html").read_bytes())))
-
-
-def fingerprint(folder: Path = HTML) -> str:
-    """Return a hash of every file of the book: a report that names another one is out of date."""
-    return digest((path for path in folder.rglob("*") if path.is_file()), folder)
 
 
 def write_report(path: Path, content: Any) -> Path:

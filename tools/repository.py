@@ -7,12 +7,11 @@ gets the same set-up cell for Colab, which is defined here.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import yaml
@@ -38,8 +37,7 @@ if "google.colab" in str(get_ipython()):
     print("The handbook is installed, version", helpers.__version__)"""
 
 
-@dataclass(frozen=True)
-class Addresses:
+class Addresses(NamedTuple):
     """Where the repository and the book are."""
 
     repository: str
@@ -81,21 +79,17 @@ def set_up_cell(root: Path = ROOT) -> str:
 def rewrite(root: Path = ROOT) -> list[str]:
     """Write addresses and set-up cells where they belong; return the files that changed."""
     before, after, changed = shown(root), wanted(root), []
+    # The slug alone stands in links of Colab and Binder too. It must not be part of a longer name.
+    slug = re.compile(rf"(?<![\w.-]){re.escape(before.slug)}(?![\w-])")
     for path in sorted({path for pattern in FILES for path in root.glob(pattern)}):
         text = path.read_text(encoding="utf-8")
-        mended = _replaced(text, before, after)
+        mended = slug.sub(after.slug, text.replace(before.book, after.book))
         if path.suffix == ".ipynb":
             mended = _with_set_up(mended, set_up_cell(root))
         if mended != text:
             path.write_text(mended, encoding="utf-8", newline="\n")
             changed.append(path.relative_to(root).as_posix())
     return changed
-
-
-def _replaced(text: str, before: Addresses, after: Addresses) -> str:
-    text = text.replace(before.book, after.book)
-    # The slug alone stands in links of Colab and Binder too. It must not be part of a longer name.
-    return re.sub(rf"(?<![\w.-]){re.escape(before.slug)}(?![\w-])", lambda _: after.slug, text)
 
 
 def _with_set_up(text: str, source: str) -> str:
@@ -107,18 +101,8 @@ def _with_set_up(text: str, source: str) -> str:
     return text
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the addresses and say which files changed."""
-    parser = argparse.ArgumentParser(prog="python -m tools.repository", description=__doc__)
-    parser.parse_args(arguments)
-    try:
-        changed = rewrite()
-    except ValueError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    print("\n".join(changed) or "Every file shows these addresses already.")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        print("\n".join(rewrite()) or "Every file shows these addresses already.")
+    except ValueError as problem:
+        sys.exit(f"error: {problem}")

@@ -1,15 +1,14 @@
 """Serve the built book on this machine: compressed, and as below a project's address.
 
-``make serve`` and the tests in a browser use it. It listens on the loopback interface only.
+The tests in a browser, Lighthouse and the screenshots use it. It listens on the loopback
+interface only.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,40 +22,21 @@ HOST = "127.0.0.1"
 HTML = BUILD / "html"
 
 
-class Missing(web.RequestHandler):
-    """Answer with the book's own 404 page."""
-
-    def prepare(self) -> None:
-        """Find nothing, whatever was asked for."""
-        raise web.HTTPError(404)
+class Pages(web.StaticFileHandler):
+    """Answer with a file, with the index of a folder, or with the book's own 404 page."""
 
     def write_error(self, status_code: int, **_: object) -> None:
         """Send the page, or the bare status in a book that has none."""
-        page = Path(self.settings["folder"]) / "404.html"
+        page = Path(self.root) / "404.html"
         self.finish(page.read_text(encoding="utf-8") if page.is_file() else f"{status_code}\n")
 
 
-class Pages(web.StaticFileHandler):
-    """Answer with a file, with the index of a folder, or with the 404 page."""
-
-    write_error = Missing.write_error
-
-    def compute_etag(self) -> None:
-        """Give none: tornado would keep it after the book was built anew; files have dates."""
-
-    def set_extra_headers(self, path: str) -> None:
-        """Let a browser keep what a page loads, as a static host does, but never a page."""
-        is_page = self.get_content_type() == "text/html"
-        self.set_header("Cache-Control", "no-cache" if is_page else "max-age=600")
-
-
 @contextlib.contextmanager
-def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Iterator[str]:
-    """Serve ``folder`` as long as the ``with`` block lasts.
+def serve(folder: Path | str = HTML, *, prefix: str = "/") -> Iterator[str]:
+    """Serve ``folder`` on a free port as long as the ``with`` block lasts.
 
     Args:
         folder: the root of the site, such as ``_build/html``.
-        port: where to listen; 0 takes any free port.
         prefix: the path below which the site stands, such as ``/handbook/``.
 
     Yields:
@@ -64,24 +44,20 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
 
     Raises:
         FileNotFoundError: ``folder`` is no folder.
-        OSError: the port is taken.
     """
-    folder = Path(folder).resolve()
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")
-    listening = socket.create_server((HOST, port))
+    listening = socket.create_server((HOST, 0))
     listening.setblocking(False)
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def answer() -> None:
-        files = {"path": str(folder), "default_filename": "index.html"}
-        routes = [(f"{prefix}(.*)", Pages, files)]
-        if prefix != "/":
-            routes.append((prefix.rstrip("/"), web.RedirectHandler, {"url": prefix}))
+        files = {"path": str(Path(folder).resolve()), "default_filename": "index.html"}
         application = web.Application(
-            routes, default_handler_class=Missing, compress_response=True,
-            folder=str(folder), log_function=lambda _: None,
-        )  # fmt: skip
+            [(f"{prefix}(.*)", Pages, files), (prefix[:-1], web.RedirectHandler, {"url": prefix})],
+            compress_response=True,
+            log_function=lambda _: None,
+        )
         server = HTTPServer(application)
         server.add_socket(listening)
         await ended.wait()
@@ -96,35 +72,3 @@ def serve(folder: Path | str = HTML, port: int = 0, *, prefix: str = "/") -> Ite
         loop.call_soon_threadsafe(ended.set)
         thread.join()
         loop.close()
-
-
-def port_number(text: str) -> int:
-    """Return the number of a port, or refuse what is none."""
-    if not (text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Serve the book until the program is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m tools.serve", description=__doc__)
-    parser.add_argument("--port", type=port_number, default=8000, help="0 takes any free port")
-    parser.add_argument("--try", dest="only_try", action="store_true", help="only ask for the port")
-    options = parser.parse_args(arguments)
-    try:
-        if options.only_try:
-            socket.create_server((HOST, options.port)).close()
-            return 0
-        with serve(HTML, options.port) as address:
-            print(f"{address} (stop with Ctrl+C)", flush=True)
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        print()
-    except OSError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,8 +36,8 @@ class MissingIcon(LookupError):
     def __init__(self, name: str) -> None:
         """Say what is missing and how to get it."""
         super().__init__(
-            f"there is no drawing of the icon {name!r}; add it to ICONS in tools/vendor.py "
-            "and run `make vendor`"
+            f"there is no drawing of the icon {name!r}; add it, such as '\"solid/bars\": {{}}', to "
+            "book/_vendor/fontawesome/icons.json and run `make vendor`"
         )
 
 

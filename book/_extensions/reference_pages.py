@@ -73,7 +73,7 @@ class HandbookStyle(UnsortedStyle):
     def format_entry(self, label: str, entry: Entry, bib_data: Any = None) -> Any:
         """Format an entry and append where it is cited."""
         formatted = super().format_entry(label, entry, bib_data)
-        places = papers.cited_in(entry.key)
+        places = papers.cited_in(entry)
         if places:
             links = dict.fromkeys(_address_and_label(place) for place in places)
             named = Text(", ").join(HRef(address, label) for address, label in links)
