@@ -1,6 +1,6 @@
 """A Hugging Face Hub on loopback: the real ids and revisions, tiny weights, few rows.
 
-``with Hub() as hub`` serves a twin of each asset of :mod:`helpers.assets` that is on the Hub, to the
+``with Hub() as hub`` serves a twin of each asset of :mod:`helpers.assets` of the Hub to the
 real clients, under ``hub.endpoint``, which goes into ``HF_ENDPOINT``. A twin has the layout, file
 names, formats, columns and split names of the original, random weights of the same architecture,
 and rows of the packaged data sets. A new asset needs one line in ``TWINS``.
