@@ -60,7 +60,7 @@ class BytePairEncoding:
         if len(self.tokens) < len(self.vocab):
             raise ValueError("two tokens of the vocabulary have the same id")
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
-        self._pieces = lru_cache(maxsize=100_000)(self._split)
+        self._pieces = lru_cache(maxsize=100_000)(self.split)
 
     @classmethod
     @checked
@@ -123,7 +123,7 @@ class BytePairEncoding:
             spelled += bytes(BYTES[letter] for letter in token) if ours else token.encode()
         return spelled.decode("utf-8", errors="replace")
 
-    def _split(self, word: str) -> list[str]:
+    def split(self, word: str) -> list[str]:
         """Merge within one word: always the pair that was learned first, the leftmost of equals.
 
         A heap holds the pairs, so that a word of 100,000 letters takes seconds, not hours.

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 Pair = tuple[int, int]
 

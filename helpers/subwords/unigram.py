@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from helpers.shapes import checked
 from helpers.subwords.merging import texts_of
@@ -70,9 +70,15 @@ def expected_counts(
 
 
 def log_shares(counts: Mapping[str, float]) -> dict[str, float]:
-    """The M step: the log of each piece's share of all counts; one that is not used goes."""
-    total = math.log(math.fsum(counts.values()))
-    return {piece: math.log(count) - total for piece, count in counts.items() if count > 0}
+    """The M step: the log of each piece's share of all counts.
+
+    A piece whose count is zero goes. A character stays with a count of a billionth, so that any
+    text of these characters can still be cut.
+    """
+    least = {piece: 1e-9 if len(piece) == 1 else 0.0 for piece in counts}
+    kept = {piece: max(count, least[piece]) for piece, count in counts.items()}
+    total = math.log(math.fsum(kept.values()))
+    return {piece: math.log(count) - total for piece, count in kept.items() if count > 0}
 
 
 def best_cut(word: str, scores: Mapping[str, float], longest: int, without: str = "") -> list[str]:
