@@ -10,7 +10,7 @@ import gates
 import pytest
 from datasets import load_dataset
 from small_pages import opened
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from helpers import assets
@@ -18,6 +18,7 @@ from helpers.tokenizer_explorer import LONGEST_TEXT, TokenizerExplorer
 
 CHAPTER = "notebooks/06-tokenizers.html"
 SCRIPT = "tokenizer-explorer.js"
+SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
 TEXT = "Unbelievably good, naïve & 好看! 😀"
 # Types each text, and returns the tokens and ids that the page then shows, in lines.
 TYPE = """async texts => {
@@ -161,28 +162,44 @@ def test_without_scripts_the_tokens_of_the_text_are_there(browser, tmp_path, tok
         assert page.get_by_role("textbox").count() == 0
 
 
-def changed(**parts) -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+def changed(tokenizer, **parts) -> PreTrainedTokenizerFast:
+    """The tokenizer of the encoder, with other parts."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     for name, part in parts.items():
         setattr(backend, name, part)
     return PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
 @pytest.mark.parametrize(
-    ("made", "text", "error", "message"),
+    ("parts", "message"),
     [
-        (lambda _: object(), TEXT, TypeError, "object; expected a fast tokenizer"),
-        (lambda _: changed(model=models.BPE()), TEXT, ValueError, "model: 'BPE'; expected 'WordP"),
-        (lambda _: changed(normalizer=normalizers.BertNormalizer(lowercase=False)), TEXT,
-         ValueError, "normalizer: .*'lowercase': False"),
-        (lambda usual: usual, "", ValueError, "0 characters"),
-        (lambda usual: usual, "a" * (LONGEST_TEXT + 1), ValueError, "2,001 characters"),
-        (lambda usual: usual, None, TypeError, "NoneType; expected a string"),
+        ({"model": models.BPE()}, "model: 'BPE'; expected 'WordPiece'"),
+        ({"model": models.WordPiece({"[UNK]": 0}, continuing_subword_prefix="@@")}, "'@@'"),
+        ({"model": models.WordPiece(SPECIAL)}, "have gaps"),
+        ({"normalizer": normalizers.BertNormalizer(lowercase=False)}, "'lowercase': False"),
+        ({"pre_tokenizer": pre_tokenizers.Whitespace()}, "pre-tokenizer: .*'Whitespace'"),
+        ({"post_processor": processors.TemplateProcessing("$A")}, "special tokens .*: 0; .* 2"),
     ],
-)  # fmt: skip
-def test_what_it_would_show_wrongly_is_refused(tokenizer, made, text, error, message):
-    with pytest.raises(error, match=message):
-        TokenizerExplorer(made(tokenizer), text=text)
+)
+def test_a_tokenizer_that_works_otherwise_is_refused(tokenizer, parts, message):
+    with pytest.raises(ValueError, match=message):
+        TokenizerExplorer(changed(tokenizer, **parts), text=TEXT)
+
+
+def test_other_wrong_input_is_refused(tokenizer):
+    beyond, spaced = changed(tokenizer), changed(tokenizer)
+    beyond.add_special_tokens({"extra_special_tokens": ["[X]"]})
+    spaced.add_special_tokens({"extra_special_tokens": [AddedToken("dog", lstrip=True)]})
+    for made, text, error, message in (
+        (object(), TEXT, TypeError, "object; expected a fast tokenizer"),
+        (beyond, TEXT, ValueError, r"added tokens .*\['\[X\]'\]"),
+        (spaced, TEXT, ValueError, r"added tokens .*\['dog'\]"),
+        (tokenizer, None, TypeError, "NoneType; expected a string"),
+        (tokenizer, "", ValueError, "0 characters"),
+        (tokenizer, "a" * (LONGEST_TEXT + 1), ValueError, "2,001 characters"),
+    ):
+        with pytest.raises(error, match=message):
+            TokenizerExplorer(made, text=text)
 
 
 @pytest.mark.built

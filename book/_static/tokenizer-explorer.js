@@ -14,7 +14,7 @@
     const data = JSON.parse(await new Response(stream).text());
     return {
       ...data,
-      ids: new Map(data.pieces.map((piece, id) => [piece, id])),
+      ids: new Map(data.pieces.split("\n").map((piece, id) => [piece, id])),
       added: new RegExp(data.added),
       dropped: new RegExp(data.dropped, "gu"),
       alone: new RegExp(data.alone, "gu"),
@@ -98,6 +98,7 @@
     field.addEventListener("focus", () => (data ??= unpacked(packed)));
     field.addEventListener("input", show);
     status.setAttribute("role", "status");
+    status.querySelector("span").remove(); // what the field shows by itself
     root.prepend(label);
   }
 
