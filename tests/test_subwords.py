@@ -82,10 +82,13 @@ def test_merges_and_ids_are_those_of_the_library_on_real_text(sentences):
     st.lists(st.text("ab", max_size=12), max_size=12),
     st.integers(256, 300),
     st.integers(0, 3),
+    st.sampled_from([(), ("ab",), ("<s>", "ba", "aa")]),
 )
 @settings(max_examples=300, deadline=None)
-def test_ties_runs_and_tokens_spelled_twice_are_merged_as_in_the_library(texts, size, least):
-    ours, theirs = both_trained(texts, size, least=least)
+def test_ties_runs_and_tokens_like_special_ones_are_merged_as_in_the_library(
+    texts, size, least, special
+):
+    ours, theirs = both_trained(texts, size + len(special), special, least)
     assert_same_training(ours, theirs)
     joined = "".join(texts)
     assert ours.encode(joined) == theirs.encode(joined).ids
@@ -269,6 +272,15 @@ def test_the_best_cut_is_that_of_the_library_on_the_same_pieces(unigram, sentenc
     for text, one in zip(texts, expected, strict=True):
         assert unigram.tokenize(text) == one.tokens
         assert unigram.encode(text) == one.ids
+
+
+@given(st.text("ab", max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_of_equally_probable_cuts_the_library_and_we_take_the_same(text):
+    pieces = [("<unk>", 0.0), ("a", -1.0), ("b", -1.0), ("ab", -2.0), ("ba", -2.0), ("aba", -3.0)]
+    theirs = Tokenizer(models.Unigram(pieces, unk_id=0))
+    ours = Unigram.from_vocab(pieces)
+    assert ours.cut(text) == theirs.encode(text).tokens
 
 
 def every_cut(word: str, scores: dict[str, float]) -> list[list[str]]:

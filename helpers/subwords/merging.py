@@ -36,7 +36,7 @@ def learn_merges(
 
     Words and pairs are counted once; each merge then visits the words that hold the pair, and
     changes the counts of its neighbours. This is the algorithm of Sennrich and others (2016) as
-    the trainer of ``tokenizers`` runs it, ties and repeated tokens included.
+    the trainer of ``tokenizers`` runs it, ties included.
 
     Raises:
         ValueError: ``vocab_size`` is smaller than the vocabulary that is there already.
@@ -68,7 +68,7 @@ def learn_merges(
             break
         left, right = vocab[pair[0]], vocab[pair[1]]
         token = left + right.removeprefix(prefix)
-        if token not in ids:  # another pair may have spelled it before
+        if token not in ids:  # a special token may spell the same
             ids[token] = len(vocab)
             vocab.append(token)
             bar.update()
