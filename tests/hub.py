@@ -1,9 +1,9 @@
 """A Hugging Face Hub on loopback: the real ids and revisions, tiny weights, few rows.
 
-``with Hub() as hub`` serves a twin of every asset of :mod:`helpers.assets` to the real clients
-under ``hub.endpoint``, which goes into ``HF_ENDPOINT``. A twin has the layout, file names, formats,
-columns and split names of the original, random weights of the same architecture, and rows of the
-packaged data sets. A new asset needs one line in ``TWINS``.
+``with Hub() as hub`` serves a twin of each asset of :mod:`helpers.assets` of the Hub to the
+real clients, under ``hub.endpoint``, which goes into ``HF_ENDPOINT``. A twin has the layout, file
+names, formats, columns and split names of the original, random weights of the same architecture,
+and rows of the packaged data sets. A new asset needs one line in ``TWINS``.
 
 Only routes that the Hub documents are here (https://huggingface.co/docs/hub/api): whatever else a
 client asks for is kept in ``hub.unknown``, and the rehearsal fails on it. Mirrors of the Hub that
@@ -219,7 +219,8 @@ class Hub:
     """The server, as a context manager; every request it gets is kept in ``requests``."""
 
     def __init__(self, faults: tuple[Fault, ...] = ()) -> None:
-        self.assets = {(f"{one.kind}s", one.hub_id): one for one in assets.ASSETS.values()}
+        known = [one for one in assets.ASSETS.values() if one.hub_id]
+        self.assets = {(f"{one.kind}s", one.hub_id): one for one in known}
         self.faults = {fault: fault.times for fault in faults}
         self.requests: list[str] = []
         self.unknown: list[str] = []
@@ -232,6 +233,12 @@ class Hub:
 
     def environment(self, home: Path) -> dict[str, str]:
         """What a process needs to use this Hub and no other, with caches below ``home``."""
+        # Packaged assets must not help out, but for those that the Hub does not have.
+        packaged = home / "packaged-assets"
+        packaged.mkdir(parents=True, exist_ok=True)
+        for name, asset in assets.ASSETS.items():
+            if not asset.hub_id and not (packaged / name).exists():
+                (packaged / name).symlink_to(assets.fetch(name))
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
@@ -239,8 +246,7 @@ class Hub:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "0",
             "HANDBOOK_PROFILE": "full",
-            # The packaged assets must not help out.
-            "HANDBOOK_ASSETS": str(home / "no-packaged-assets"),
+            "HANDBOOK_ASSETS": str(packaged),
         }
 
     def __enter__(self) -> Hub:

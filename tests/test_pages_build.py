@@ -104,6 +104,7 @@ def test_a_page_loads_one_style_sheet_no_icon_font_and_no_script_that_holds_it_u
     for loaded, where in (
         ("quiz.js", "<summary>Answer to question"),
         ("attention-explorer.js", '<div class="attention-explorer">'),
+        ("tokenizer-explorer.js", '<div class="tokenizer-explorer"'),
     ):
         assert bool(re.search(rf'<script[^>]*src="[^"]*/{loaded}', html)) == (where in html)
     assert not icons.ELEMENT.search(html)

@@ -49,11 +49,11 @@ PATCHES = {
 # Scripts that only a page which holds this needs.
 SCRIPTS_FOR = {
     "attention-explorer.js": re.compile(r'<div class="attention-explorer">'),
+    "tokenizer-explorer.js": re.compile(r'<div class="tokenizer-explorer"'),
     "quiz.js": re.compile(r"<strong>[A-Z]\. Right\.</strong>"),
     "togglebutton.js": re.compile(r'class="[^"]*\b(toggle|dropdown)\b'),
     "design-tabs.js": re.compile(r'class="[^"]*\bsd-tab-'),
-    # Live code in the page asks third parties for a kernel; the handbook has Colab and Binder.
-    "sphinx-thebe.js": re.compile(r"(?!)"),
+    "sphinx-thebe.js": re.compile(r"(?!)"),  # it asks third parties for a kernel
 }
 # Scripts written into the page for the above, or for formulas typeset in the browser.
 INLINE = re.compile(

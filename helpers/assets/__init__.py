@@ -75,7 +75,9 @@ def dataset(name: str) -> dict[str, Any]:
     """Return the keyword arguments that make ``load_dataset`` load the data set ``name``.
 
     Both profiles give a ``DatasetDict`` with a ``train`` split whose columns are ``text``
-    (a string) and ``label`` (a ``ClassLabel``); the Hub's has further splits.
+    (a string) and ``label`` (a ``ClassLabel``); the Hub's has further splits. Translations have
+    the columns ``key`` (a string) and ``translation`` (a dictionary from language to string, or
+    to None), and are the same in both profiles.
 
     Raises:
         KeyError: there is no data set of that name.
@@ -83,17 +85,19 @@ def dataset(name: str) -> dict[str, Any]:
     """
     asset = find(name, "dataset")
     folder = _folder_of(asset)
-    if profiles.current() == "full":
+    if profiles.current() == "full" and asset.hub_id:
         # The snapshot's folder is named after the commit, also where no revision is pinned.
         return {"path": asset.hub_id, "revision": folder.name}
     from datasets import ClassLabel, Features, Value
 
+    string = Value("string")
+    columns: dict[str, Any] = {"text": string, "label": ClassLabel(names=list(asset.labels))}
+    if asset.languages:
+        columns = {"key": string, "translation": dict.fromkeys(asset.languages, string)}
     return {
         "path": "json",
         "data_files": {"train": str(folder / "train.jsonl")},
-        "features": Features(
-            {"text": Value("string"), "label": ClassLabel(names=list(asset.labels))}
-        ),
+        "features": Features(columns),
     }
 
 
@@ -115,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _folder_of(asset: Asset) -> Path:
     """Return the folder that holds an asset, fetched if need be, and note where it is from."""
-    if profiles.current() == "full":
+    if profiles.current() == "full" and asset.hub_id:
         folder = snapshot(asset)
         _USED[asset.name] = f"{asset.hub_id}@{folder.name}"
     else:

