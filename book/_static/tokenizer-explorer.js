@@ -89,6 +89,7 @@
       const text = letters.slice(0, known.longestText).join("");
       const tokens = tokenized(text, known);
       list.replaceChildren(...tokens.map((token) => boxOf(token, known)));
+      status.textContent = "…"; // what stood there is no longer true
       clearTimeout(pause);
       pause = setTimeout(() => {
         status.textContent = summary(tokens, letters.length > known.longestText, known);

@@ -38,7 +38,9 @@ def byte_words(text: str) -> list[str]:
         UnicodeEncodeError: half of a surrogate pair is no character and has no bytes.
     """
     words = PATTERN.findall(text)
-    return ["".join(LETTERS[byte] for byte in word.encode()) for word in words]
+    return [
+        "".join(LETTERS[byte] for byte in word.encode()) for word in words
+    ]
 
 
 class BytePairEncoding:
@@ -49,16 +51,24 @@ class BytePairEncoding:
     """
 
     @checked
-    def __init__(self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]
+    ) -> None:
         """Refuse a vocabulary that lacks a merged token, or has an id twice."""
         self.vocab = dict(vocab)
         self.merges = list(merges)
         self.tokens = {n: token for token, n in self.vocab.items()}
         merged = (left + right for left, right in self.merges)
-        if missing := [token for token in merged if token not in self.vocab]:
-            raise ValueError(f"the vocabulary lacks {missing[0]!r}, which a merge makes")
+        if missing := [
+            token for token in merged if token not in self.vocab
+        ]:
+            raise ValueError(
+                f"the vocabulary lacks {missing[0]!r}, which a merge makes"
+            )
         if len(self.tokens) < len(self.vocab):
-            raise ValueError("two tokens of the vocabulary have the same id")
+            raise ValueError(
+                "two tokens of the vocabulary have the same id"
+            )
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._pieces = lru_cache(maxsize=100_000)(self.split)
 
@@ -80,7 +90,9 @@ class BytePairEncoding:
         Raises:
             ValueError: ``vocab_size`` leaves no room for the special tokens and the bytes.
         """
-        words = Counter(word for text in texts_of(texts) for word in byte_words(text))
+        words = Counter(
+            word for text in texts_of(texts) for word in byte_words(text)
+        )
         vocab = list(dict.fromkeys([*special_tokens, *sorted(LETTERS)]))
         merges = learn_merges(
             {tuple(word): count for word, count in words.items()}, vocab, vocab_size,
@@ -91,7 +103,11 @@ class BytePairEncoding:
     @checked
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text, in GPT-2's letters."""
-        return [token for word in byte_words(text) for token in self._pieces(word)]
+        return [
+            token
+            for word in byte_words(text)
+            for token in self._pieces(word)
+        ]
 
     @checked
     def encode(self, text: str) -> list[int]:
@@ -101,9 +117,13 @@ class BytePairEncoding:
             ValueError: a byte is not in the vocabulary, which one that was trained here has all of.
         """
         tokens = self.tokenize(text)
-        if lacking := [token for token in tokens if token not in self.vocab]:
+        if lacking := [
+            token for token in tokens if token not in self.vocab
+        ]:
             byte = BYTES[lacking[0]]
-            raise ValueError(f"the vocabulary lacks byte 0x{byte:02x}, which the text holds")
+            raise ValueError(
+                f"the vocabulary lacks byte 0x{byte:02x}, which the text holds"
+            )
         return [self.vocab[token] for token in tokens]
 
     @checked
@@ -120,7 +140,11 @@ class BytePairEncoding:
         spelled = b""
         for token in (self.tokens[n] for n in ids):
             ours = all(letter in BYTES for letter in token)
-            spelled += bytes(BYTES[letter] for letter in token) if ours else token.encode()
+            spelled += (
+                bytes(BYTES[letter] for letter in token)
+                if ours
+                else token.encode()
+            )
         return spelled.decode("utf-8", errors="replace")
 
     def split(self, word: str) -> list[str]:

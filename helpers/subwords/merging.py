@@ -15,7 +15,9 @@ Pair = tuple[int, int]
 def texts_of(texts: Iterable[str]) -> Iterable[str]:
     """Return ``texts``, refusing a single string, which would be read letter by letter."""
     if isinstance(texts, str):
-        raise TypeError("texts must be several strings, such as a list, got a single string")
+        raise TypeError(
+            "texts must be several strings, such as a list, got a single string"
+        )
     return texts
 
 
@@ -58,10 +60,14 @@ def learn_merges(
     heap = [(-counts[pair], pair, where) for pair, where in places.items()]
     heapq.heapify(heap)
     merges = []
-    bar = tqdm(total=vocab_size - len(vocab), desc="merges", disable=not progress)
+    bar = tqdm(
+        total=vocab_size - len(vocab), desc="merges", disable=not progress
+    )
     while len(vocab) < vocab_size and heap:
         count, pair, where = heapq.heappop(heap)
-        if -count != counts[pair]:  # it was counted before other merges took some away
+        if (
+            -count != counts[pair]
+        ):  # it was counted before other merges took some away
             heapq.heappush(heap, (-counts[pair], pair, where))
             continue
         if -count < max(min_frequency, 1):
@@ -75,7 +81,9 @@ def learn_merges(
         merges.append((left, right))
         found: dict[Pair, set[int]] = defaultdict(set)
         for n in where:
-            for changed, change in merge_in_place(spelled[n], pair, ids[token]):
+            for changed, change in merge_in_place(
+                spelled[n], pair, ids[token]
+            ):
                 counts[changed] += change * times[n]
                 if change > 0:
                     found[changed].add(n)
@@ -85,16 +93,24 @@ def learn_merges(
     return merges
 
 
-def merge_in_place(word: list[int], pair: Pair, token: int) -> list[tuple[Pair, int]]:
+def merge_in_place(
+    word: list[int], pair: Pair, token: int
+) -> list[tuple[Pair, int]]:
     """Replace ``pair`` by ``token`` from left to right; return the pairs gained and lost."""
     changes = []
     i = 0
     while i < len(word) - 1:
         if (word[i], word[i + 1]) == pair:
             if i > 0:
-                changes += [((word[i - 1], pair[0]), -1), ((word[i - 1], token), 1)]
+                changes += [
+                    ((word[i - 1], pair[0]), -1),
+                    ((word[i - 1], token), 1),
+                ]
             word[i : i + 2] = [token]
             if i < len(word) - 1:
-                changes += [((pair[1], word[i + 1]), -1), ((token, word[i + 1]), 1)]
+                changes += [
+                    ((pair[1], word[i + 1]), -1),
+                    ((token, word[i + 1]), 1),
+                ]
         i += 1
     return changes

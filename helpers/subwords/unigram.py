@@ -28,7 +28,9 @@ def marked_words(text: str) -> list[str]:
     return [SPACE + word for word in text.split(SPACE)[1:]]
 
 
-def edges(word: str, scores: Mapping[str, float], longest: int) -> Iterable[tuple[int, int, float]]:
+def edges(
+    word: str, scores: Mapping[str, float], longest: int
+) -> Iterable[tuple[int, int, float]]:
     """Yield start, end and score of each known piece of ``word``, by start, then by end."""
     for start in range(len(word)):
         for end in range(start + 1, min(len(word), start + longest) + 1):
@@ -40,7 +42,11 @@ def edges(word: str, scores: Mapping[str, float], longest: int) -> Iterable[tupl
 def _add(a: float, b: float) -> float:
     """Return log(exp(a) + exp(b))."""
     low, high = (a, b) if a < b else (b, a)
-    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+    return (
+        high
+        if low == -math.inf
+        else high + math.log1p(math.exp(low - high))
+    )
 
 
 def expected_counts(
@@ -65,7 +71,9 @@ def expected_counts(
         total = before[-1]
         likelihood += times * total
         for start, end, score in ways:
-            counts[word[start:end]] += times * math.exp(before[start] + score + after[end] - total)
+            counts[word[start:end]] += times * math.exp(
+                before[start] + score + after[end] - total
+            )
     return counts, likelihood
 
 
@@ -76,12 +84,20 @@ def log_shares(counts: Mapping[str, float]) -> dict[str, float]:
     text of these characters can still be cut.
     """
     least = {piece: 1e-9 if len(piece) == 1 else 0.0 for piece in counts}
-    kept = {piece: max(count, least[piece]) for piece, count in counts.items()}
+    kept = {
+        piece: max(count, least[piece]) for piece, count in counts.items()
+    }
     total = math.log(math.fsum(kept.values()))
-    return {piece: math.log(count) - total for piece, count in kept.items() if count > 0}
+    return {
+        piece: math.log(count) - total
+        for piece, count in kept.items()
+        if count > 0
+    }
 
 
-def best_cut(word: str, scores: Mapping[str, float], longest: int, without: str = "") -> list[str]:
+def best_cut(
+    word: str, scores: Mapping[str, float], longest: int, without: str = ""
+) -> list[str]:
     """The most probable cut of a word (Viterbi) into pieces other than ``without``."""
     best = [0.0, *[-math.inf] * len(word)]
     came_from = [0] * (len(word) + 1)
@@ -95,7 +111,9 @@ def best_cut(word: str, scores: Mapping[str, float], longest: int, without: str 
     return cut[::-1]
 
 
-def prune(words: Mapping[str, int], scores: Mapping[str, float], keep: int) -> dict[str, float]:
+def prune(
+    words: Mapping[str, int], scores: Mapping[str, float], keep: int
+) -> dict[str, float]:
     """Drop pieces that cost the least likelihood until ``keep`` are left; characters stay.
 
     The loss is estimated as in SentencePiece: every use of a piece is replaced by its own best
@@ -115,11 +133,17 @@ def prune(words: Mapping[str, int], scores: Mapping[str, float], keep: int) -> d
         if count:
             others = best_cut(piece, scores, longest, without=piece)
             grown = math.log(total + count * (len(others) - 1))
-            replaced = sum(math.log(used[other] + count) - grown for other in others)
+            replaced = sum(
+                math.log(used[other] + count) - grown for other in others
+            )
             losses[piece] = count * (math.log(count / total) - replaced)
     worst_first = sorted(losses, key=lambda piece: (losses[piece], piece))
     dropped = set(worst_first[: max(0, len(scores) - keep)])
-    return {piece: score for piece, score in scores.items() if piece not in dropped}
+    return {
+        piece: score
+        for piece, score in scores.items()
+        if piece not in dropped
+    }
 
 
 def seed_counts(words: Mapping[str, int], most: int) -> dict[str, float]:
@@ -132,9 +156,13 @@ def seed_counts(words: Mapping[str, int], most: int) -> dict[str, float]:
     for word, times in words.items():
         for start in range(len(word)):
             letters[word[start]] += times
-            for end in range(start + 2, min(len(word), start + LONGEST) + 1):
+            for end in range(
+                start + 2, min(len(word), start + LONGEST) + 1
+            ):
                 strings[word[start:end]] += times
-    weights = {s: count * len(s) for s, count in strings.items() if count > 1}
+    weights = {
+        s: count * len(s) for s, count in strings.items() if count > 1
+    }
     heaviest = sorted(weights, key=lambda s: (-weights[s], s))[:most]
     return dict(sorted(letters.items())) | {s: strings[s] for s in heaviest}
 
@@ -150,7 +178,9 @@ class Unigram:
         """Refuse pieces without ``<unk>`` in front, one that occurs twice, a score that is none."""
         self.pieces = list(pieces)
         if not pieces or pieces[0][0] != UNKNOWN:
-            raise ValueError(f"the first piece must be {UNKNOWN}, which stands for the unknown")
+            raise ValueError(
+                f"the first piece must be {UNKNOWN}, which stands for the unknown"
+            )
         self.vocab = {piece: n for n, (piece, _) in enumerate(self.pieces)}
         if len(self.vocab) < len(self.pieces):
             raise ValueError("the same piece is there twice")
@@ -185,11 +215,15 @@ class Unigram:
         Raises:
             ValueError: there is no text, or ``vocab_size`` leaves no room for its characters.
         """
-        words = Counter(word for text in texts_of(texts) for word in marked_words(text))
+        words = Counter(
+            word for text in texts_of(texts) for word in marked_words(text)
+        )
         counts = seed_counts(words, seeds)
         letters = sum(len(piece) == 1 for piece in counts)
         if not letters or vocab_size < letters + 1:
-            raise ValueError(f"vocab_size is {vocab_size}, but the texts have {letters} characters")
+            raise ValueError(
+                f"vocab_size is {vocab_size}, but the texts have {letters} characters"
+            )
         scores = log_shares(counts)
         bar = tqdm(desc="rounds of EM", disable=not progress)
         while True:
@@ -199,7 +233,11 @@ class Unigram:
                 bar.update()
             if len(scores) <= vocab_size - 1:
                 break
-            scores = prune(words, scores, max(vocab_size - 1, int(shrink * len(scores))))
+            scores = prune(
+                words,
+                scores,
+                max(vocab_size - 1, int(shrink * len(scores))),
+            )
         bar.close()
         ordered = sorted(scores.items(), key=lambda one: (-one[1], one[0]))
         return cls([(UNKNOWN, 0.0), *ordered])
@@ -207,14 +245,18 @@ class Unigram:
     @checked
     def tokenize(self, text: str) -> list[str]:
         """Return the pieces of a text; unknown characters stand there as they are."""
-        return [piece for word in marked_words(text) for piece in self.cut(word)]
+        return [
+            piece for word in marked_words(text) for piece in self.cut(word)
+        ]
 
     def cut(self, word: str) -> list[str]:
         """The most probable cut of one word, found from left to right (Viterbi)."""
         best = [0.0, *[-math.inf] * len(word)]
         came_from = [0] * (len(word) + 1)
         for start in range(len(word)):
-            for end in range(start + 1, min(len(word), start + self._longest) + 1):
+            for end in range(
+                start + 1, min(len(word), start + self._longest) + 1
+            ):
                 score = self._scores.get(word[start:end])
                 if score is None:
                     if end > start + 1:
@@ -247,6 +289,8 @@ class Unigram:
             ValueError: an id is not in the vocabulary.
         """
         if unknown := [n for n in ids if not 0 <= n < len(self.pieces)]:
-            raise ValueError(f"id {unknown[0]} is not among the {len(self.pieces)} pieces")
+            raise ValueError(
+                f"id {unknown[0]} is not among the {len(self.pieces)} pieces"
+            )
         text = "".join(self.pieces[n][0] for n in ids).replace(SPACE, " ")
         return text.removeprefix(" ")

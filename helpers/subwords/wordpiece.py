@@ -26,8 +26,14 @@ def normalize(text: str, lowercase: bool = True) -> str:
     cleaned = "".join(_clean(character) for character in text)
     if not lowercase:
         return cleaned
-    apart = unicodedata.normalize("NFD", cleaned)  # é becomes e and an accent
-    bare = (character for character in apart if unicodedata.category(character) != "Mn")
+    apart = unicodedata.normalize(
+        "NFD", cleaned
+    )  # é becomes e and an accent
+    bare = (
+        character
+        for character in apart
+        if unicodedata.category(character) != "Mn"
+    )
     # One by one: str.lower would write a sigma at the end of a word in another way.
     return "".join(character.lower() for character in bare)
 
@@ -55,7 +61,12 @@ def split_words(text: str) -> list[str]:
 
 def _is_punctuation(character: str) -> bool:
     code = ord(character)
-    ascii_sign = 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
+    ascii_sign = (
+        33 <= code <= 47
+        or 58 <= code <= 64
+        or 91 <= code <= 96
+        or 123 <= code <= 126
+    )
     return ascii_sign or unicodedata.category(character).startswith("P")
 
 
@@ -68,7 +79,11 @@ class WordPiece:
 
     @checked
     def __init__(
-        self, vocab: Mapping[str, int], *, lowercase: bool = True, longest_word: int = 100
+        self,
+        vocab: Mapping[str, int],
+        *,
+        lowercase: bool = True,
+        longest_word: int = 100,
     ) -> None:
         """Refuse a vocabulary without ``[UNK]`` or with an id that occurs twice."""
         self.vocab = dict(vocab)
@@ -76,13 +91,19 @@ class WordPiece:
         self.longest_word = longest_word
         self.tokens = {n: token for token, n in self.vocab.items()}
         if "[UNK]" not in self.vocab:
-            raise ValueError("the vocabulary lacks [UNK], which stands for every unknown word")
+            raise ValueError(
+                "the vocabulary lacks [UNK], which stands for every unknown word"
+            )
         if len(self.tokens) < len(self.vocab):
-            raise ValueError("two tokens of the vocabulary have the same id")
+            raise ValueError(
+                "two tokens of the vocabulary have the same id"
+            )
         self._longest = max(map(len, self.vocab))
 
     @classmethod
-    def from_vocab(cls, vocab: Mapping[str, int], *, lowercase: bool = True) -> WordPiece:
+    def from_vocab(
+        cls, vocab: Mapping[str, int], *, lowercase: bool = True
+    ) -> WordPiece:
         """Return the tokenizer of a vocabulary, such as ``get_vocab()`` of a fast tokenizer."""
         return cls(vocab, lowercase=lowercase)
 
@@ -105,7 +126,9 @@ class WordPiece:
             ValueError: ``vocab_size`` leaves no room for the special tokens and the alphabet.
         """
         normal = (normalize(text, lowercase) for text in texts_of(texts))
-        words = Counter(word for text in normal for word in split_words(text))
+        words = Counter(
+            word for text in normal for word in split_words(text)
+        )
         spelled = {
             (word[0], *(f"##{letter}" for letter in word[1:])): count
             for word, count in sorted(words.items())
@@ -114,9 +137,16 @@ class WordPiece:
         inner = sorted({token for word in spelled for token in word[1:]})
         vocab = list(dict.fromkeys([*special_tokens, *alphabet, *inner]))
         learn_merges(
-            spelled, vocab, vocab_size, min_frequency=min_frequency, prefix="##", progress=progress
+            spelled,
+            vocab,
+            vocab_size,
+            min_frequency=min_frequency,
+            prefix="##",
+            progress=progress,
         )
-        return cls({token: n for n, token in enumerate(vocab)}, lowercase=lowercase)
+        return cls(
+            {token: n for n, token in enumerate(vocab)}, lowercase=lowercase
+        )
 
     @checked
     def tokenize(self, text: str) -> list[str]:
@@ -131,7 +161,9 @@ class WordPiece:
         pieces, start = [], 0
         while start < len(word):
             prefix = "##" if start else ""
-            for end in range(min(len(word), start + self._longest), start, -1):
+            for end in range(
+                min(len(word), start + self._longest), start, -1
+            ):
                 if prefix + word[start:end] in self.vocab:
                     break
             else:
