@@ -12,7 +12,7 @@ MOST_LINES = 300
 # From the ground up: a room imports from rooms that stand before it, never from later ones.
 ROOMS = [
     "sealed", "memory", "shapes", "profiles", "metrics", "assets", "checks", "plots", "show",
-    "attention", "explorer", "transformer", "finetuning",
+    "attention", "explorer", "transformer", "pretraining", "finetuning",
 ]  # fmt: skip
 
 
