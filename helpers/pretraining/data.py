@@ -45,52 +45,55 @@ def next_sentence_pairs(
     room: int,
     generator: torch.Generator | None = None,
 ) -> list[SentencePair]:
-    """Cut documents into pairs of segments; in half of them, draw the second from elsewhere.
+    """Cut documents into segments; give each its own continuation, and that of another document.
 
     A segment takes whole sentences until it has ``room`` tokens or more, and is then cut to
     exactly ``room``: the first keeps its end and the second its beginning, so that they meet where
     two sentences meet. What is left at the end of a document and does not fill two segments is
-    left out. The second segment of a wrong pair is the second segment of another document. So
-    neither segment alone, and no length, says which pairs are wrong.
+    left out. Right and wrong pairs alternate, a wrong one after the right one with the same first
+    segment, and its second segment is that of the next right pair (of another document). So every
+    segment occurs once on either side, and neither segment alone, nor a length, says which pairs
+    are wrong.
 
     Args:
         documents: for each document its sentences, for each sentence its token ids.
         room: tokens in a segment.
-        generator: where the random numbers come from; ``None`` for PyTorch's own.
+        generator: decides the order; ``None`` for PyTorch's own.
 
     Returns:
-        The pairs in the order of the documents, half of them wrong (rounded down).
+        Twice as many pairs as the documents hold, in random order. Do not shuffle them again:
+        right and wrong ones that share a segment are to meet in one batch.
 
     Raises:
         ValueError: a document has fewer than two sentences, or an empty one; fewer than two
             documents are long enough for a pair; or ``room`` is below 1.
 
-    Source: Devlin et al. 2018, section 3.1, task 2, and appendix A.2. There the length of the first
-    segment is drawn at random.
+    Source: Devlin et al. 2018, section 3.1, task 2, and appendix A.2. There each pair is right or
+    wrong by the toss of a coin, and the length of the first segment is drawn at random.
     """
     if room < 1:
         raise ValueError(f"room is {room}; expected at least 1 token.")
-    pairs = [
+    found = [
         SentencePair(first[-room:], second[:room], False, number)
         for number, document in enumerate(documents)
         for first, second in _neighbours(document, room, number)
     ]
-    if not pairs or pairs[0].document == pairs[-1].document:
+    if not found or found[0].document == found[-1].document:
         raise ValueError(
             f"Fewer than two documents fill two segments of {room} tokens; "
             "expected two or more, to draw wrong pairs from."
         )
-    order = torch.randperm(len(pairs), generator=generator).tolist()
-    wrong = {}
-    for i in order[: len(pairs) // 2]:
-        other = i
-        while pairs[other].document == pairs[i].document:
-            drawn = torch.randint(len(pairs), (), generator=generator)
-            other = int(drawn)
-        wrong[i] = pairs[i]._replace(
-            second=pairs[other].second, is_random=True
-        )
-    return [wrong.get(i, pair) for i, pair in enumerate(pairs)]
+    order = torch.randperm(len(found), generator=generator).tolist()
+    found = [found[i] for i in order]
+    pairs = []
+    for i, right in enumerate(found):
+        j = i + 1
+        while found[j % len(found)].document == right.document:
+            j += 1
+        other = found[j % len(found)]
+        wrong = right._replace(second=other.second, is_random=True)
+        pairs += [right, wrong]
+    return pairs
 
 
 def _neighbours(document, room, number):
