@@ -1,5 +1,10 @@
 """Sentence pairs, masks, BERT's two heads and checkpoints, against transformers and by counting."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy.stats import binomtest, chisquare
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -400,3 +406,74 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatc
         save_checkpoint(path, model, optimizer, losses, about)
     assert path.read_bytes() == before
     assert load_checkpoint(path, *fresh(), about) == losses
+
+
+# --- the chapter's own loop, killed -----------------------------------------------------
+
+AROUND = """
+import itertools, json, sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from tqdm.auto import tqdm
+from helpers import pretraining, profiles
+from helpers.pretraining import BertPretraining, mask_tokens
+
+torch.set_num_threads(1)
+PAD = 0
+masks = {"mask_id": 4, "special_ids": [0, 1, 2, 3, 4], "vocab_size": 50}
+"""
+RUN = """
+seeded = torch.Generator().manual_seed(0)
+ids = torch.randint(5, 50, (1200, 20), generator=seeded)
+data = ids, (ids > 25).long(), torch.randint(0, 2, (1200,), generator=seeded)
+settings = {"batch": 6, "part": 4, "rate": 1e-3, "steps": 200, "seed": 0}
+torch.manual_seed(0)
+sizes = {"d_model": 16, "num_heads": 2, "encoder_layers": 1, "d_ff": 32, "max_length": 20}
+model = BertPretraining(pretraining.bert_config(50, **sizes))
+losses = pretrain(model, data, Path(sys.argv[1]), settings, every=3)
+print(json.dumps(losses))
+"""
+
+
+def loop_of_the_chapter() -> str:
+    notebook = json.loads((ROOT / "notebooks/08-bert-pretraining.ipynb").read_text("utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    names = ("loss_of", "rate_at", "train_step", "pretrain")
+    cells = [next(s for s in sources if f"def {name}(" in s) for name in names]
+    # Beside a function, a cell may hold what only the chapter can run.
+    kept = [cell[cell.index("def ") :].split("\n\n\n")[0] for cell in cells]
+    return "\n\n\n".join([AROUND, 'precision = "no"', *kept, RUN])
+
+
+def test_the_loop_of_the_chapter_survives_sigkill(tmp_path):
+    (tmp_path / "run.py").write_text(loop_of_the_chapter(), encoding="utf-8")
+
+    def start(name: str) -> subprocess.Popen:
+        command = [sys.executable, "run.py", name]
+        return subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        )  # fmt: skip
+
+    file = tmp_path / "killed.safetensors"
+    written = 0.0
+    for delay in (0.1, 0.25):
+        run = start(file.name)
+        while not (file.is_file() and file.stat().st_mtime > written):
+            assert run.poll() is None, "the run ended before it wrote a checkpoint"
+            time.sleep(0.01)
+        time.sleep(delay)
+        run.send_signal(signal.SIGKILL)
+        output, _ = run.communicate(timeout=60)
+        assert run.returncode == -signal.SIGKILL, "it was not killed: it had ended"
+        assert output == ""
+        written = file.stat().st_mtime
+    resumed, _ = start(file.name).communicate(timeout=120)
+    unbroken, _ = start("unbroken.safetensors").communicate(timeout=120)
+    assert len(json.loads(unbroken)) == 200
+    assert resumed == unbroken  # as text: to the last digit
+    weights = [load_file(tmp_path / f"{name}.safetensors") for name in ("killed", "unbroken")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
