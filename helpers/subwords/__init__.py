@@ -15,6 +15,7 @@ from helpers.subwords.merging import learn_merges, merge_in_place
 from helpers.subwords.unigram import (
     Unigram,
     best_cut,
+    edges,
     expected_counts,
     log_shares,
     marked_words,
@@ -29,6 +30,7 @@ __all__ = [
     "WordPiece",
     "best_cut",
     "byte_words",
+    "edges",
     "expected_counts",
     "learn_merges",
     "log_shares",
