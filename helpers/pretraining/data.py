@@ -51,9 +51,9 @@ def next_sentence_pairs(
     exactly ``room``: the first keeps its end and the second its beginning, so that they meet where
     two sentences meet. What is left at the end of a document and does not fill two segments is
     left out. Right and wrong pairs alternate, a wrong one after the right one with the same first
-    segment, and its second segment is that of the next right pair (of another document). So every
-    segment occurs once on either side, and neither segment alone, nor a length, says which pairs
-    are wrong.
+    segment, and its second segment is that of the next right pair (of another document). So nearly
+    every second segment occurs in a right pair and in a wrong one (not where documents meet), and
+    no length says which pairs are wrong.
 
     Args:
         documents: for each document its sentences, for each sentence its token ids.
