@@ -30,8 +30,8 @@ PASSED = FOLDER / "passed"  # holds what the book that passed last was built fro
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 FORMS = {"phone": [], "desktop": ["--preset=desktop"]}  # a phone is Lighthouse's default
 LEAST = 95
-# Since links in code come from codeautolink, the longest chapter has scored 79 and 86 on a phone
-# (98 before) and nobody has found out why yet. Back to 95 once that is known.
+# The heaviest chapter scores 89 on a quiet machine: its page holds the vocabulary of the tokenizer
+# explorer (110 kB compressed). Back to 95 once that comes when it is asked for.
 LEAST_PERFORMANCE_ON_A_PHONE = 70
 RUNS = 3
 
