@@ -10,7 +10,12 @@ from functools import lru_cache
 import regex
 
 from helpers.shapes import checked
-from helpers.subwords.merging import learn_merges, texts_of
+from helpers.subwords.merging import (
+    learn_merges,
+    texts_of,
+    tokens_by_id,
+    tokens_of,
+)
 
 # GPT-2's: English endings, letters, digits, other signs, each with one space in front; spaces.
 PATTERN = regex.compile(
@@ -57,7 +62,6 @@ class BytePairEncoding:
         """Refuse a vocabulary that lacks a merged token, or has an id twice."""
         self.vocab = dict(vocab)
         self.merges = list(merges)
-        self.tokens = {n: token for token, n in self.vocab.items()}
         merged = (left + right for left, right in self.merges)
         if missing := [
             token for token in merged if token not in self.vocab
@@ -65,10 +69,7 @@ class BytePairEncoding:
             raise ValueError(
                 f"the vocabulary lacks {missing[0]!r}, which a merge makes"
             )
-        if len(self.tokens) < len(self.vocab):
-            raise ValueError(
-                "two tokens of the vocabulary have the same id"
-            )
+        self.tokens = tokens_by_id(self.vocab)
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._pieces = lru_cache(maxsize=100_000)(self.split)
 
@@ -133,12 +134,8 @@ class BytePairEncoding:
         Raises:
             ValueError: an id is not in the vocabulary.
         """
-        if unknown := [n for n in ids if n not in self.tokens]:
-            raise ValueError(
-                f"id {unknown[0]} is not in the vocabulary of {len(self.vocab)} tokens"
-            )
         spelled = b""
-        for token in (self.tokens[n] for n in ids):
+        for token in tokens_of(ids, self.tokens):
             ours = all(letter in BYTES for letter in token)
             spelled += (
                 bytes(BYTES[letter] for letter in token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from tqdm import tqdm
@@ -19,6 +19,23 @@ def texts_of(texts: Iterable[str]) -> Iterable[str]:
             "texts must be several strings, such as a list, got a single string"
         )
     return texts
+
+
+def tokens_by_id(vocab: Mapping[str, int]) -> dict[int, str]:
+    """Turn a vocabulary around, refusing one in which two tokens have the same id."""
+    tokens = {n: token for token, n in vocab.items()}
+    if len(tokens) < len(vocab):
+        raise ValueError("two tokens of the vocabulary have the same id")
+    return tokens
+
+
+def tokens_of(ids: Sequence[int], tokens: Mapping[int, str]) -> list[str]:
+    """Return the tokens of ``ids``, refusing an id that the vocabulary lacks."""
+    if unknown := [n for n in ids if n not in tokens]:
+        raise ValueError(
+            f"id {unknown[0]} is not in the vocabulary of {len(tokens)} tokens"
+        )
+    return [tokens[n] for n in ids]
 
 
 def learn_merges(

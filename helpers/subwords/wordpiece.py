@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from helpers.shapes import checked
-from helpers.subwords.merging import learn_merges, texts_of
+from helpers.subwords.merging import (
+    learn_merges,
+    texts_of,
+    tokens_by_id,
+    tokens_of,
+)
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHINESE = (
@@ -89,15 +94,11 @@ class WordPiece:
         self.vocab = dict(vocab)
         self.lowercase = lowercase
         self.longest_word = longest_word
-        self.tokens = {n: token for token, n in self.vocab.items()}
         if "[UNK]" not in self.vocab:
             raise ValueError(
                 "the vocabulary lacks [UNK], which stands for every unknown word"
             )
-        if len(self.tokens) < len(self.vocab):
-            raise ValueError(
-                "two tokens of the vocabulary have the same id"
-            )
+        self.tokens = tokens_by_id(self.vocab)
         self._longest = max(map(len, self.vocab))
 
     @classmethod
@@ -184,8 +185,4 @@ class WordPiece:
         Raises:
             ValueError: an id is not in the vocabulary.
         """
-        if unknown := [n for n in ids if n not in self.tokens]:
-            raise ValueError(
-                f"id {unknown[0]} is not in the vocabulary of {len(self.vocab)} tokens"
-            )
-        return " ".join(self.tokens[n] for n in ids).replace(" ##", "")
+        return " ".join(tokens_of(ids, self.tokens)).replace(" ##", "")
