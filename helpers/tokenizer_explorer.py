@@ -123,9 +123,8 @@ def _require_bert(tokenizer: Any) -> dict[str, Any]:
 def _packed(tokenizer: Any, settings: dict[str, Any]) -> str:
     """Return what the script needs as base64 of compressed JSON.
 
-    It stands in the page, not in a file beside it, so that it is there when the page is opened
-    from a disk, where a browser refuses to fetch. As plain text it would be twice as long, and
-    the book, which drops style rules that no page uses, would take each word for a class.
+    It stands in the page, so that a notebook holds all it needs; the book moves it into a file
+    that is asked for when the field is entered. As plain text it would be twice as long.
     """
     model, (first, last) = settings["model"], tokenizer("")["input_ids"]
     pieces = "\n".join(sorted(model["vocab"], key=model["vocab"].__getitem__))

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from helpers import assets
 from helpers.tokenizer_explorer import LONGEST_TEXT, TokenizerExplorer
+from tools.serve import HTML
 
 CHAPTER = "notebooks/06-tokenizers.html"
 SCRIPT = "tokenizer-explorer.js"
@@ -204,13 +205,16 @@ def test_other_wrong_input_is_refused(tokenizer):
 
 
 @pytest.mark.built
-def test_the_book_reads_what_is_typed_on_a_phone(browser, site, tokenizer):
+@pytest.mark.parametrize("served", [True, False], ids=["served", "from a disk"])
+def test_the_book_reads_what_is_typed_on_a_phone(browser, site, tokenizer, served):
     """How wide it is, and how well it can be read, test_pages.py asks."""
+    address = f"{site}{CHAPTER}" if served else (HTML / CHAPTER).as_uri()
     text = "Ünbelievably <i>good</i> 好看"
     right = expected(tokenizer, text)
-    with gates.opened(browser, f"{site}{CHAPTER}", **gates.PHONE) as (page, _log):
+    with gates.opened(browser, address, **gates.PHONE) as (page, _log):
         root = page.locator(".tokenizer-explorer")
         gates.approach(root)
+        assert len(root.inner_html()) < 10_000, "the page holds the vocabulary"
         root.get_by_role("textbox").fill(text)
         root.get_by_role("status").get_by_text(f"{len(right)} tokens, ").wait_for()
         assert root.get_by_role("listitem").all_inner_texts() == right

@@ -9,6 +9,7 @@ size, and what no page loads is removed from the built book.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from html import unescape
@@ -87,6 +88,8 @@ DIALOGS = {
 # A name of code in running text, and where a word in it ends.
 NAME = re.compile(r'<span class="pre">[^<]*</span>')
 WORD_END = re.compile(r"(?<=[^\W_])(?:[_/=(]+|\.(?!\d))(?=[^\W_]|&)")
+# What a script asks for once a reader wants it; it may be longer than all else on the page.
+PACKED = re.compile(r'(?<=<script type="text/plain")>([\w+/=]+)(?=</script>)')
 # What is in the one style sheet and script, or was never used.
 UNUSED = (
     "styles", "scripts", "vendor", "locales", "katex", "*.map", "*macros.html", "*-solid.svg",
@@ -139,7 +142,7 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(out.rglob("*.html"))}
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
-        finished = {path: finish(text, path) for path, text in pages.items()}
+        finished = {path: finish(_apart(text, path, static), path) for path, text in pages.items()}
         script = _script(static)
         style = _style(app, static, finished.values(), script)
     except (icons.MissingIcon, FileNotFoundError) as missing:
@@ -225,6 +228,18 @@ def finish(html: str, path: Path) -> str:
     html = _with_landmarks(html)
     html = _with_table_boxes(html)
     return re.sub(r"<img\b[^>]*>", lambda match: _with_size(match[0], path), html)
+
+
+def _apart(html: str, path: Path, static: Path) -> str:
+    """Move packed data into a file: a script, since a page on a disk may load no other kind."""
+
+    def move(match: re.Match[str]) -> str:
+        file = static / "packed" / f"{hashlib.sha256(match[1].encode()).hexdigest()[:12]}.js"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f'globalThis.packed = "{match[1]}";\n', encoding="utf-8")
+        return f' data-source="{Path(os.path.relpath(file, path.parent)).as_posix()}">'
+
+    return PACKED.sub(move, html)
 
 
 def _with_landmarks(html: str) -> str:

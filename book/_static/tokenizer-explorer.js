@@ -1,5 +1,5 @@
 // Adds a field to type into to the boxes that helpers/tokenizer_explorer.py writes. Without this
-// script the boxes of one text stay as they are. Nothing is fetched, nothing is stored. It reads
+// script the boxes of one text stay as they are. Nothing is stored. It reads
 // text as BERT's uncased tokenizer does: BertNormalizer, BertPreTokenizer and WordPiece of the
 // library `tokenizers`, whose tables of characters come with the vocabulary.
 (() => {
@@ -7,8 +7,22 @@
 
   const PAUSE = 500; // milliseconds without typing, after which the result is said aloud
 
-  /** The vocabulary and the tables of characters; they stand in the page as compressed JSON. */
-  async function unpacked(base64) {
+  /** What the page holds, or what it has in a file of its own, which is a script. */
+  function packed(holder) {
+    const address = holder.dataset.source;
+    if (!address) return holder.textContent;
+    return new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.onload = () => resolve(globalThis.packed);
+      script.onerror = reject;
+      script.src = address;
+      document.head.append(script);
+    });
+  }
+
+  /** The vocabulary and the tables of characters: compressed JSON. */
+  async function unpacked(holder) {
+    const base64 = await packed(holder);
     const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     const data = JSON.parse(await new Response(stream).text());
@@ -61,7 +75,7 @@
     const list = root.querySelector("ol");
     const box = list.firstElementChild;
     const status = root.querySelector("p");
-    const packed = root.querySelector("script").textContent;
+    const holder = root.querySelector("script");
     let data; // a promise, once the field has been entered
     let pause;
 
@@ -83,8 +97,17 @@
       return made;
     }
 
+    function vocabulary() {
+      data ??= unpacked(holder).catch(() => {
+        data = undefined; // the next letter asks again
+        status.textContent = "The vocabulary could not be loaded.";
+      });
+      return data;
+    }
+
     async function show() {
-      const known = await (data ??= unpacked(packed));
+      const known = await vocabulary();
+      if (!known) return;
       const letters = Array.from(field.value);
       const text = letters.slice(0, known.longestText).join("");
       const tokens = tokenized(text, known);
@@ -96,7 +119,7 @@
       }, PAUSE);
     }
 
-    field.addEventListener("focus", () => (data ??= unpacked(packed)));
+    field.addEventListener("focus", vocabulary);
     field.addEventListener("input", show);
     status.setAttribute("role", "status");
     status.querySelector("span").remove(); // what the field shows by itself
