@@ -187,7 +187,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [EMPTY, "01-hub", "05-a-new-one"])
+@pytest.mark.parametrize("name", [EMPTY, "00-a-first-one", "05-a-new-one"])
 def test_a_new_chapter_is_listed_in_its_place_and_nothing_is_overwritten(checkout, name):
     path = chapter.create(name, checkout)
     listed = re.findall(r"- file: notebooks/(\S+)", (checkout / "_toc.yml").read_text())
