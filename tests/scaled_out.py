@@ -1,13 +1,16 @@
-"""``python -m helpers.finetuning`` on a few real reviews, as a program whose host can die.
+"""``python -m helpers.finetuning`` on few real reviews, as a program whose host can die.
 
-``FAULTY_STEP`` names the step of training at which the process of rank ``FAULTY_RANK`` is killed,
-and with ``FAULTY_HOST`` its launcher too. Restarted processes live on. ``LOGITS`` names a file for
-the logits of the test reviews.
+``FAULTY_STEP`` names the step at which the process of rank ``FAULTY_RANK`` is killed, with
+``FAULTY_HOST`` its launcher too; what is started again lives on. ``LOGITS`` names a file for the
+logits of the test reviews. ``EACH`` is a list of arguments in JSON, for one run after the other;
+each process then works in a folder of its own in ``FAULTY_PLACE``, and the process of rank
+``FAULTY_MEMORY`` finds no memory.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import sys
@@ -20,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets import DatasetDict, load_dataset
 from transformers import Trainer
 
-from helpers import assets, finetuning, profiles
+from helpers import assets, finetuning, memory, profiles
 from helpers.finetuning import command
 
 SIZES = {"train": 96, "validation": 41, "test": 83}  # the last two: no multiple of two processes
@@ -37,7 +40,7 @@ def few_reviews() -> DatasetDict:
 
 def die_in_training() -> None:
     """Let this process be killed at the wanted step."""
-    whole, wanted = Trainer.training_step, int(os.environ.get("FAULTY_STEP", 0))
+    whole, wanted = Trainer.training_step, int(os.environ["FAULTY_STEP"])
 
     def step(trainer: Trainer, *rest: object, **others: object) -> object:
         if trainer.state.global_step + 1 == wanted:
@@ -49,11 +52,46 @@ def die_in_training() -> None:
     Trainer.training_step = step
 
 
-if __name__ == "__main__":
+def save_logits(path: str) -> None:
+    """Save what the command predicts; of several splits, the last."""
+    whole = command.predict_logits
+
+    def predict(*arguments: object) -> np.ndarray:
+        logits = whole(*arguments)
+        np.save(path, logits)
+        return logits
+
+    command.predict_logits = predict
+
+
+def refuse_each(cases: list[list[str]]) -> int:
+    """Run the command for each of ``cases``, print how it ended, return the last status."""
+    rank = os.environ["RANK"]
+    os.chdir(Path(os.environ["FAULTY_PLACE"]) / rank)  # a relative path is each process's own
+    if rank == os.environ["FAULTY_MEMORY"]:
+        memory.available = lambda: 0
+    for case in cases:
+        try:
+            status = finetuning.main(case)
+        except SystemExit as end:
+            status = end.code
+        print(status, flush=True)
+    return status
+
+
+def main() -> int:
+    """Run the command on something small; see the module's docstring."""
     command.prepare = few_reviews
     profiles.computes_bf16_fast = lambda: False  # the same numbers on every machine
-    if os.environ.get("RANK") == os.environ.get("FAULTY_RANK") and not int(
-        os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
-    ):
+    if "EACH" in os.environ:
+        return refuse_each(json.loads(os.environ["EACH"]))
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    if os.environ.get("FAULTY_RANK") == os.environ["RANK"] and not restarted:
         die_in_training()
-    sys.exit(finetuning.main())
+    if "LOGITS" in os.environ and os.environ["RANK"] == "0":
+        save_logits(os.environ["LOGITS"])
+    return finetuning.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, get_args
@@ -169,7 +170,9 @@ def run(
     if max_steps < 1 and max_steps != -1:
         raise ValueError(f"--max-steps must be at least 1, got {max_steps}")
     limit = {"max_steps": max_steps} if max_steps > 0 else {}
-    arguments = training_arguments(recipe, output, ddp_timeout=timeout, **limit)
+    # The Trainer's own ddp_timeout does not reach processes on CPUs (transformers 5.23).
+    PartialState(cpu=not profiles.uses_accelerator(), timeout=timedelta(seconds=timeout))
+    arguments = training_arguments(recipe, output, **limit)
     begun = asdict(recipe) | {"model": model, "train_reviews": count}
     begun |= {"max_steps": max_steps, "profile": profiles.current()}
     begun |= {"processes": arguments.world_size}
