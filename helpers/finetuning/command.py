@@ -158,17 +158,15 @@ def run(
 
     Raises:
         KeyError: there is no model of that name.
-        ValueError: ``count`` or ``max_steps`` is too small, the model is no BERT or cannot read as
-            many tokens as the recipe asks for, the checkpoint to resume is damaged, what is in
-            ``output`` was begun otherwise, another training is at work there, there is no such
-            folder to resume from, or not every process sees the same one.
+        ValueError: ``count``, ``max_steps`` or ``timeout`` is too small, the model is no BERT or
+            cannot read as many tokens as the recipe asks for, the checkpoint to resume is damaged,
+            what is in ``output`` was begun otherwise, another training is at work there, there is
+            no such folder to resume from, or not every process sees the same one.
         SystemExit: another process of this host has raised one of the others.
         AssetError, NotEnoughMemory, OSError: see :mod:`helpers.assets`, :mod:`helpers.memory`.
     """
-    if count is not None and count < recipe.batch_size:
-        raise ValueError(f"--train-reviews must be at least one batch, got {count}")
-    if max_steps < 1 and max_steps != -1:
-        raise ValueError(f"--max-steps must be at least 1, got {max_steps}")
+    if timeout < 1:
+        raise ValueError(f"--timeout must be at least 1, got {timeout}")
     limit = {"max_steps": max_steps} if max_steps > 0 else {}
     # The Trainer's own ddp_timeout does not reach processes on CPUs (transformers 5.23).
     PartialState(cpu=not profiles.uses_accelerator(), timeout=timedelta(seconds=timeout))
@@ -180,6 +178,10 @@ def run(
     found, mark = [None, None], None
     with ExitStack() as until_the_end:
         with _together():
+            if count is not None and count < recipe.batch_size:
+                raise ValueError(f"--train-reviews must be at least one batch, got {count}")
+            if max_steps < 1 and max_steps != -1:
+                raise ValueError(f"--max-steps must be at least 1, got {max_steps}")
             weights = assets.model(model)
             if arguments.process_index == 0:
                 if resume and not restarted and not output.is_dir():
