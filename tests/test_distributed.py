@@ -137,7 +137,7 @@ def result(output: Path) -> dict[str, object]:
 
 
 def errors(said: str) -> list[str]:
-    """The lines of our own; fails if a process has shown a traceback of its own."""
+    """The lines of our own; fails if a process has shown a traceback, as launchers do."""
     assert "helpers/finetuning" not in said, said
     return [line for line in said.splitlines() if line.startswith("error: ")]
 
@@ -233,11 +233,22 @@ def test_what_one_process_refuses_ends_all_with_one_line(undisturbed, tmp_path) 
     assert {path.name for path in (tmp_path / "small").iterdir()} == {".training.lock"}
 
 
-def test_another_number_of_processes_is_another_training(undisturbed, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("HANDBOOK_PROFILE", "small")
+@pytest.mark.parametrize(
+    ("variables", "words", "said"),
+    [
+        ({}, "--resume", "another training: processes was 2, now 1."),
+        ({}, "--timeout 0", "--timeout must be at least 1, got 0"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "", "FSDP and DeepSpeed divide"),
+    ],
+)
+def test_what_another_launch_would_be_refused(
+    undisturbed, capsys, monkeypatch, variables, words, said
+) -> None:
+    for name, value in ({"HANDBOOK_PROFILE": "small"} | variables).items():
+        monkeypatch.setenv(name, value)
     before = contents(undisturbed)
-    assert finetuning.main([*TINY, "--output", str(undisturbed), "--resume"]) == 1
-    assert "another training: processes was 2, now 1." in capsys.readouterr().err
+    assert finetuning.main([*TINY, "--output", str(undisturbed), *words.split()]) == 1
+    assert said in capsys.readouterr().err
     assert contents(undisturbed) == before
 
 

@@ -16,9 +16,10 @@ from typing import Any, get_args
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from safetensors import SafetensorError
 from torch.distributed import DistError
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer, EvalPrediction, TrainingArguments
 
 from helpers import assets, profiles, sealed
@@ -78,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(recipe, **options)
     except PROBLEMS as problem:
-        print(f"error: {_in_words(problem)}", file=sys.stderr)
+        # Not behind a progress bar that was left when training ended.
+        tqdm.write(f"error: {_in_words(problem)}", file=sys.stderr)
         return 1
     return 0
 
@@ -161,7 +163,8 @@ def run(
         ValueError: ``count``, ``max_steps`` or ``timeout`` is too small, the model is no BERT or
             cannot read as many tokens as the recipe asks for, the checkpoint to resume is damaged,
             what is in ``output`` was begun otherwise, another training is at work there, there is
-            no such folder to resume from, or not every process sees the same one.
+            no such folder to resume from, not every process sees the same one, or FSDP or
+            DeepSpeed is to divide the model.
         SystemExit: another process of this host has raised one of the others.
         AssetError, NotEnoughMemory, OSError: see :mod:`helpers.assets`, :mod:`helpers.memory`.
     """
@@ -178,6 +181,11 @@ def run(
     found, mark = [None, None], None
     with ExitStack() as until_the_end:
         with _together():
+            if any(map(parse_flag_from_env, ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))):
+                raise ValueError(
+                    "each process needs the whole model here, which FSDP and DeepSpeed divide. "
+                    "A BERT fits: launch with several-gpus.yaml or several-hosts.yaml."
+                )
             if count is not None and count < recipe.batch_size:
                 raise ValueError(f"--train-reviews must be at least one batch, got {count}")
             if max_steps < 1 and max_steps != -1:
