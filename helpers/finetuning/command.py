@@ -197,10 +197,11 @@ def run(
                 until_the_end.enter_context(alone(output))
                 require_same_training(output, begun, resume=resume or restarted)
                 mark = until_the_end.enter_context(NamedTemporaryFile(dir=output, prefix=".seen-"))
-                found = [newest_checkpoint(output) if resume or restarted else None, mark.name]
+                checkpoint = newest_checkpoint(output) if resume or restarted else None
+                found = [checkpoint, Path(mark.name).name]
         checkpoint, seen = broadcast_object_list(found)
         with _together():
-            if not Path(seen).exists():
+            if not (output / seen).exists():
                 raise ValueError(
                     f"{output} is not the same folder on every host. Name one with --output that "
                     "all of them share, such as a network file system."
