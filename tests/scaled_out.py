@@ -3,8 +3,8 @@
 ``FAULTY_STEP`` names the step at which the process of rank ``FAULTY_RANK`` is killed, with
 ``FAULTY_HOST`` its launcher too; what is started again lives on. ``LOGITS`` names a file for the
 logits of the test reviews. ``EACH`` is a list of arguments in JSON, for one run after the other;
-each process then works in a folder of its own in ``FAULTY_PLACE``, and the process of rank
-``FAULTY_MEMORY`` finds no memory.
+each process then works in a folder of its own in ``FAULTY_PLACE``, and the one of rank
+``FAULTY_RANK`` finds no memory, and in the last run it is silent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from transformers import Trainer
 from helpers import assets, finetuning, memory, profiles
 from helpers.finetuning import command
 
+PATIENCE = 300  # seconds of silence; longer than any test waits
 SIZES = {"train": 96, "validation": 41, "test": 83}  # the last two: no multiple of two processes
 
 
@@ -68,9 +70,11 @@ def refuse_each(cases: list[list[str]]) -> int:
     """Run the command for each of ``cases``, print how it ended, return the last status."""
     rank = os.environ["RANK"]
     os.chdir(Path(os.environ["FAULTY_PLACE"]) / rank)  # a relative path is each process's own
-    if rank == os.environ["FAULTY_MEMORY"]:
+    if rank == os.environ["FAULTY_RANK"]:
         memory.available = lambda: 0
-    for case in cases:
+    for number, case in enumerate(cases, start=1):
+        if number == len(cases) and rank == os.environ["FAULTY_RANK"]:
+            time.sleep(PATIENCE)
         try:
             status = finetuning.main(case)
         except SystemExit as end:

@@ -177,7 +177,8 @@ def run(
     begun = asdict(recipe) | {"model": model, "train_reviews": count}
     begun |= {"max_steps": max_steps, "profile": profiles.current()}
     begun |= {"processes": arguments.world_size}
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    # Each launcher counts only the failures of its own host.
+    restarted = any(gather_object([os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"]))
     found, mark = [None, None], None
     with ExitStack() as until_the_end:
         with _together():
@@ -237,6 +238,7 @@ def _train(
         trainer = build_trainer(
             classifier, tokenizer, arguments, tokens["train"], tokens["validation"]
         )
+    with _together():
         if trainer.is_world_process_zero():
             sealed.write(output / BEGUN, json.dumps(begun, indent=2) + "\n")
     trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
