@@ -8,7 +8,9 @@ on one process or, through Accelerate, on many::
 
 It trains, chooses the best checkpoint on the validation split, reads the test split once,
 and leaves the model and ``metrics.json`` in the output folder. If it is interrupted, the same
-command with ``--resume`` goes on from the newest checkpoint that is whole.
+command with ``--resume`` goes on from the newest checkpoint that is whole. For several GPUs and
+hosts, ``helpers/configurations`` has files that ``--config_file`` reads. Every host must see the
+same output folder.
 
 Reading order, no module imports a later one: ``recipe``, ``splits``, ``texts``, ``checkpoints``,
 ``classifier``, ``calibration``, ``command``.
