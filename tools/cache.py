@@ -55,7 +55,8 @@ def environment_key() -> str:
     """Return a hash of everything but the notebook that its outputs depend on."""
     profile = os.environ.get("HANDBOOK_PROFILE") or "small"
     machine = (platform.python_version(), platform.machine())
-    helpers = (ROOT / "helpers").rglob("*.py")
+    kinds = ("*.py", "*.yaml", "*.sh")
+    helpers = (path for kind in kinds for path in (ROOT / "helpers").rglob(kind))
     return digest(helpers, ROOT, profile, THREADS, installed(), machine)
 
 
