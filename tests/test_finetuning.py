@@ -254,7 +254,7 @@ def test_training_that_would_not_fit_into_memory_is_refused(tokenizer, tmp_path,
     model = tiny_classifier()
     finetuning.choose_trainable(model, "upper half")
     changing = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    needed = 4 * (3 * changing + 17 * 3 * 30 * 16 * 2)  # 3 reviews, 30 tokens, 16 wide, 2 layers
+    needed = 4 * (3 * changing + 16 * 3 * 30 * 16 * 2)  # 3 reviews, 30 tokens, 16 wide, 2 layers
     rows = {"input_ids": [[2] * 30] * 9, "labels": [0] * 9, "length": [30] + [4] * 8}
     train = Dataset.from_dict(rows)
     monkeypatch.setattr(memory, "available", lambda: needed)

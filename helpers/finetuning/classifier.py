@@ -193,7 +193,7 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
     """Return how many bytes training takes at least, beyond the model itself.
 
     For each weight that changes, a gradient and AdamW's two averages in float32; for each layer
-    that changes, 17 numbers a token and feature that the backward pass wants to see again.
+    that changes, 16 numbers a token and feature that the backward pass wants to see again.
 
     ``length`` is that of the longest review, in tokens.
 
@@ -201,7 +201,7 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
     dropout masks and attention scores.
     """
     changing = [bool(_count_trainable(layer)) for layer in model.base_model.encoder.layer]
-    numbers = 17 * batch_size * length * model.config.hidden_size * sum(changing)
+    numbers = 16 * batch_size * length * model.config.hidden_size * sum(changing)
     return 4 * (3 * _count_trainable(model) + numbers)
 
 
