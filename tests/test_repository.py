@@ -318,7 +318,8 @@ def test_the_wheel_holds_the_helpers_and_the_licences_and_nothing_else(tmp_path)
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "helpers").rglob("*.py")}
+    files = [*(ROOT / "helpers").rglob("*.py"), *(ROOT / "helpers/configurations").iterdir()]
+    modules = {path.relative_to(ROOT).as_posix() for path in files}
     assert {name for name in held if ".dist-info/" not in name} == modules | {"helpers/py.typed"}
     licences = {name.split("/")[-1] for name in held if "/licenses/" in name}
     assert licences == {"LICENSE", "LICENSE-TEXT"}

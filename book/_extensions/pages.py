@@ -9,7 +9,6 @@ size, and what no page loads is removed from the built book.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from html import unescape
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import icons
+import packed
 import style_sheets
 from PIL import Image
 from sphinx.application import Sphinx
@@ -88,8 +88,6 @@ DIALOGS = {
 # A name of code in running text, and where a word in it ends.
 NAME = re.compile(r'<span class="pre">[^<]*</span>')
 WORD_END = re.compile(r"(?<=[^\W_])(?:[_/=(]+|\.(?!\d))(?=[^\W_]|&)")
-# What a script asks for once a reader wants it; it may be longer than all else on the page.
-PACKED = re.compile(r'(?<=<script type="text/plain")>([\w+/=]+)(?=</script>)')
 # What is in the one style sheet and script, or was never used.
 UNUSED = (
     "styles", "scripts", "vendor", "locales", "katex", "*.map", "*macros.html", "*-solid.svg",
@@ -142,7 +140,7 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(out.rglob("*.html"))}
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
-        finished = {path: finish(_apart(text, path, static), path) for path, text in pages.items()}
+        finished = {path: finish(text, path) for path, text in pages.items()}
         script = _script(static)
         style = _style(app, static, finished.values(), script)
     except (icons.MissingIcon, FileNotFoundError) as missing:
@@ -150,7 +148,8 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     versions = {"book.js": _write(static / "book.js", script)}
     versions["book.css"] = _write(static / "book.css", style)
     for path, text in finished.items():
-        path.write_text(with_versions(text, versions), encoding="utf-8", newline="\n")
+        text = packed.apart(with_versions(text, versions), path, static)
+        path.write_text(text, encoding="utf-8", newline="\n")
     fonts = static / "fonts"
     fonts.mkdir(exist_ok=True)
     for font in (VENDOR / "katex" / "fonts").glob("*.woff2"):
@@ -230,18 +229,6 @@ def finish(html: str, path: Path) -> str:
     return re.sub(r"<img\b[^>]*>", lambda match: _with_size(match[0], path), html)
 
 
-def _apart(html: str, path: Path, static: Path) -> str:
-    """Move packed data into a file: a script, since a page on a disk may load no other kind."""
-
-    def move(match: re.Match[str]) -> str:
-        file = static / "packed" / f"{hashlib.sha256(match[1].encode()).hexdigest()[:12]}.js"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(f'globalThis.packed = "{match[1]}";\n', encoding="utf-8")
-        return f' data-source="{Path(os.path.relpath(file, path.parent)).as_posix()}">'
-
-    return PACKED.sub(move, html)
-
-
 def _with_landmarks(html: str) -> str:
     # Every part stands in a landmark. On pages with code, sphinx-codeautolink sorted attributes.
     sidebar = r'<div(?![^>]* role=)(?=[^>]* id="pst-primary-sidebar")'
@@ -310,6 +297,3 @@ def _remove_unused(static: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-__all__ = ["finish", "setup", "with_versions"]
