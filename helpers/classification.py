@@ -1,6 +1,7 @@
 """News and its copies: what chapter 12 and ``benchmarks/few_labels.py`` share.
 
 A text that occurs twice may land on both sides of a split, and then the test repeats training.
+The news are those of Greene and Cunningham 2006, https://doi.org/10.1145/1143844.1143892.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def near_copies(texts: Sequence[str], share: float = SHARE) -> np.ndarray:
     """Return the pairs of copies, a row of two positions each, the first the smaller one.
 
     Two texts are copies when at least ``share`` of the five-word sequences of the shorter one,
-    its shingles, stand in the other one too (the containment of Broder 1997).
+    its shingles, stand in the other one too: the containment of Broder 1997,
+    https://doi.org/10.1109/SEQUEN.1997.666900.
     """
     counter = CountVectorizer(ngram_range=(WORDS, WORDS), binary=True, dtype=np.int32)
     has = counter.fit_transform(texts)

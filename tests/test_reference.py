@@ -155,21 +155,26 @@ def test_the_bibliography_names_every_paper_and_where_it_is_cited():
 # What is no symbol of ours: operators, functions everybody knows, spacing, words in formulas.
 OPERATORS = r"""
     \frac \sqrt \sum \max \min \log \ln \sin \cos \partial \top \infty \cdot \times \odot
-    \leftarrow \approx \in \dots \quad \qquad \left \right \lvert \rvert \le \ge
-    \text{old} \text{new} \text{so} \bigl \bigr
+    \leftarrow \approx \in \cap \dots \quad \qquad \left \right \lvert \rvert \lVert \rVert \le \ge
+    \text{old} \text{new} \text{so} \big \bigl \bigr
 """
 
 
 def notation() -> dict[str, list[str]]:
-    """Each symbol of the table, without spaces, with its row."""
+    """Each symbol of the table, with its row."""
     found: dict[str, list[str]] = {}
     for line in (ROOT / "book" / "notation.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| ") and not line.startswith(("| symbol", "| ---")):
             row = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            for symbol in re.findall(r"\$([^$]+)\$", row[0]):
-                assert symbol.replace(" ", "") not in found, f"{symbol} has two meanings"
-                found[symbol.replace(" ", "")] = row
+            for symbol in map(tight, re.findall(r"\$([^$]+)\$", row[0])):
+                assert symbol not in found, f"{symbol} has two meanings"
+                found[symbol] = row
     return found
+
+
+def tight(formula: str) -> str:
+    """A formula without its spaces, but for one that ends a command, as in ``\\bar h``."""
+    return re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", formula)
 
 
 def symbols_of(text: str, known: dict[str, list[str]]) -> set[str]:
@@ -185,8 +190,7 @@ def symbols_of(text: str, known: dict[str, list[str]]) -> set[str]:
     found: set[str] = set()
     for formula in formulas:
         plain = re.sub(r"\\tag\{[^}]*\}|\\(begin|end)\{[^}]*\}|\\[,;:! ]|\\\\", " ", formula)
-        plain = re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", plain)
-        found |= set(re.findall(pattern, plain)) - set(OPERATORS.split())
+        found |= set(re.findall(pattern, tight(plain))) - set(OPERATORS.split())
     return found
 
 
