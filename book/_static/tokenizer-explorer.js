@@ -1,7 +1,7 @@
 // Adds a field to type into to the boxes that helpers/tokenizer_explorer.py writes. Without this
-// script the boxes of one text stay as they are. Nothing is stored. It reads
-// text as BERT's uncased tokenizer does: BertNormalizer, BertPreTokenizer and WordPiece of the
-// library `tokenizers`, whose tables of characters come with the vocabulary.
+// script the boxes of one text stay as they are. Nothing is stored. It reads text as BERT's uncased
+// tokenizer does: BertNormalizer, BertPreTokenizer and WordPiece of the library `tokenizers`, whose
+// tables of characters come with the vocabulary.
 (() => {
   "use strict";
 
