@@ -1,0 +1,55 @@
+"""The figures that a chapter stores are those that its benchmark measured."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any
+
+import nbformat
+import pytest
+
+from tools.cache import ROOT
+
+
+def stored(chapter: str, benchmark: str) -> tuple[Any, str]:
+    """What a chapter stores of a benchmark, and the day that it names."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", nbformat.NO_CONVERT)
+    named = re.compile(rf"# benchmarks/{benchmark}\.py, (\d{{4}}-\d\d-\d\d)")
+    (cell,) = [cell for cell in notebook.cells if named.match(cell.source)]
+    (value,) = [
+        statement.value
+        for statement in ast.parse(cell.source).body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "stored"
+    ]
+    return ast.literal_eval(value), named.match(cell.source).group(1)
+
+
+def measured(benchmark: str) -> Any:
+    return json.loads((ROOT / f"benchmarks/{benchmark}.json").read_text(encoding="utf-8"))
+
+
+def test_the_longer_pretraining_of_chapter_08():
+    rows, day = stored("08-bert-pretraining", "pretraining")
+    (run,) = measured("pretraining")["with-nsp"]
+    found = [
+        [each["tokens"] / 1e6, *each["hidden: below unigrams"], *each["NSP accuracy"]]
+        for each in run["curve"]
+    ]
+    assert len(rows) == len(found)
+    for row, figures in zip(rows, found, strict=True):
+        assert row[0] == pytest.approx(figures[0], abs=0.005)
+        assert row[1:] == pytest.approx(figures[1:], abs=0.0006)
+    assert day == run["date"]
+
+
+def test_the_few_labels_of_chapter_12():
+    values, day = stored("12-classification", "few_labels")
+    found: dict[int, list[float]] = {}
+    for run in measured("few_labels"):
+        found.setdefault(run["labels"], []).append(run["accuracy"])
+        assert run["date"] <= day
+    assert values.keys() == found.keys()
+    for labels, accuracies in values.items():
+        assert accuracies == pytest.approx(found[labels], abs=0.0006)
