@@ -133,6 +133,10 @@ def test_every_exercise_has_a_folded_solution(name):
     assert [match[1] for match in titles if not match[2]] == numbers
     assert [match[1] for match in titles] == sorted((match[1] for match in titles), key=int)
     assert {cell.metadata.get("cellView") for cell in folded} == {"form"}, "not folded in Colab"
+    # The last cell of each ends in the answer, in words.
+    last = {title.match(cell.source)[1]: cell.source for cell in folded if title.match(cell.source)}
+    written = {number: "\n# Answer: " in source for number, source in last.items()}
+    assert written == dict.fromkeys(numbers, True)
 
 
 @every_chapter
