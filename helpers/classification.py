@@ -26,7 +26,8 @@ def near_copies(texts: Sequence[str], share: float = SHARE) -> np.ndarray:
     its shingles, stand in the other one too: the containment of Broder 1997,
     https://doi.org/10.1109/SEQUEN.1997.666900.
     """
-    counter = CountVectorizer(ngram_range=(WORDS, WORDS), binary=True, dtype=np.int32)
+    size = (WORDS, WORDS)
+    counter = CountVectorizer(ngram_range=size, binary=True, dtype=np.int32)
     has = counter.fit_transform(texts)
     both = (has @ has.T).tocoo()
     sizes = np.asarray(has.sum(axis=1)).ravel()
