@@ -469,14 +469,3 @@ def test_a_wrong_clock_and_a_home_with_foreign_letters_change_nothing(
     (checkout / ".venv").symlink_to(Path(sys.prefix))
     installed = ["--old-file", ".venv/.installed"]
     succeed(["make", "-C", str(checkout), *installed, "unit", "--dry-run"], place)
-
-
-def test_the_cache_in_use_is_never_taken_for_an_old_one(tmp_path, monkeypatch):
-    """Not even where a clock that was set back makes all others look younger."""
-    monkeypatch.setattr(notebook_cache, "CACHES", tmp_path)
-    monkeypatch.setattr(notebook_cache, "environment_key", lambda: "0")
-    for number in range(5):
-        (tmp_path / str(number)).mkdir()
-        os.utime(tmp_path / str(number), (4e9, 4e9))
-    assert notebook_cache.open_cache().list_cache_records() == []
-    assert (tmp_path / "0").is_dir()

@@ -70,12 +70,22 @@ def test_the_cache_key_changes_with(checkout, change, monkeypatch):
     assert notebook_cache.environment_key() != before
 
 
-def test_old_caches_are_dropped(checkout):
+def test_old_caches_are_dropped_but_never_the_one_in_use(checkout):
+    """Not even where a clock that was set back makes all others look younger."""
+    folder = checkout / "_build/cache"
     for number in range(6):
         (checkout / "helpers/plots.py").write_text(f"BLUE = {number}\n")
         notebook_cache.open_cache()
         assert notebook_cache.cache_path().is_dir()
-    assert len(list((checkout / "_build/cache").iterdir())) == notebook_cache.KEEP
+    assert len(list(folder.iterdir())) == notebook_cache.KEEP
+    for other in folder.iterdir():
+        os.utime(other, (4e9, 4e9))
+    (checkout / "helpers/plots.py").write_text("BLUE = 6\n")
+    kept = notebook_cache.cache_path() / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    assert notebook_cache.open_cache().list_cache_records() == []
+    assert kept.is_file()
 
 
 # --- what a failed chapter says -----------------------------------------------------
