@@ -147,11 +147,15 @@ def test_a_fetch_killed_at_any_moment_leaves_the_old_copy_or_the_new(place, tmp_
         assert line["then"] == new, "not swept up"
 
 
+# The same happens for each of three checkpoints: with none before it to go on from, with one, and
+# for the last. The fourth model.safetensors is the trained model's.
 MOMENTS = {
-    *("step 3", "half of model.safetensors", "half of optimizer.pt", "open trainer_state.json"),
-    *("open .manifest.json", "os.rename .manifest.json", "os.remove manifest.json"),
-    *("os.mkdir before", "os.rename model.safetensors", "os.rename config.json"),
-    *("os.rmdir .saving", "os.rename .training.json", "os.rename .metrics.json"),
+    *("step 3 #1", "half of model.safetensors #2", "half of model.safetensors #4"),
+    *("half of optimizer.pt #1", "half of optimizer.pt #3", "open trainer_state.json #2"),
+    *("open .manifest.json #1", "open .manifest.json #3", "os.rename .manifest.json #2"),
+    *("os.remove manifest.json #1", "os.mkdir before #1", "os.rename model.safetensors #1"),
+    *("os.rename config.json #1", "os.rmdir .saving #1", "os.rename .training.json #1"),
+    "os.rename .metrics.json #1",
 }
 
 
