@@ -64,7 +64,7 @@ def moved(value: Any, baseline: Any, drift: float | None) -> bool:
 def left_out(records: dict[str, Any], baseline: dict[str, Any]) -> str:
     """Say which assets this run went without because npm is missing; never in CI, which has it."""
     gone = set(baseline.get("assets", ())) - set(records.get("assets", ()))
-    by_npm = {name for name, asset in ASSETS.items() if isinstance(asset.wheel, Tarball)}
+    by_npm = {name for name, asset in ASSETS.items() if isinstance(asset.container, Tarball)}
     if not gone & by_npm or shutil.which("npm") or os.environ.get("CI"):
         return ""
     return f"npm, which fetches {', '.join(sorted(gone & by_npm))}, is not installed"
