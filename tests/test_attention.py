@@ -303,29 +303,6 @@ def test_dropout_acts_in_training_only():
     torch.testing.assert_close(module(x, x, x)[0], twin(x, x, x)[0])
 
 
-def test_a_layer_of_bert_recomputed():
-    from transformers import BertConfig
-    from transformers.models.bert.modeling_bert import BertAttention
-
-    torch.manual_seed(0)
-    config = BertConfig(hidden_size=48, num_attention_heads=4, attn_implementation="eager")
-    theirs = BertAttention(config).eval()
-    ours = attention.MultiHeadAttention(48, 4)
-    learned = theirs.self
-    for mine, other in zip(
-        ours.children(),
-        (learned.query, learned.key, learned.value, theirs.output.dense),
-        strict=True,
-    ):
-        mine.load_state_dict(other.state_dict())
-    x = torch.randn(2, 7, 48)
-    keep = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-    additive = (1.0 - keep[:, None, None].float()) * torch.finfo(torch.float32).min
-    expected = theirs(x, attention_mask=additive)[0]
-    output, _ = ours(x, x, x, attention.padding_mask(keep))
-    torch.testing.assert_close(theirs.output.LayerNorm(x + output), expected)
-
-
 @many
 @given(st.integers(0, 40))
 def test_causal_mask_allows_what_came_before(length):

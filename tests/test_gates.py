@@ -164,6 +164,14 @@ BROKEN = {
         "desk", ("<p>Because", '<p style="color: #999; background: #aaa">Because'),
         "light: color-contrast",
     ),
+    "a pale token, of a kind that is legible elsewhere": (
+        "desk", "<pre><span class='k'>if</span> <span class='k'>if</span> "
+        "<span class='k' style='color: #ccc'>pale</span></pre>", "light: color-contrast.*pale",
+    ),
+    "a pale part of a formula": (
+        "desk", "<span class='katex-html'>x<i style='color: #ddd'>thin</i></span>",
+        "light: color-contrast.*thin",
+    ),
     "a drawing that stays black": (
         "desk", ('stroke="currentColor"', 'stroke="#000" fill="#000"'),
         "theme: drawing that stays as it was: <svg> A line that rises",

@@ -77,7 +77,7 @@ def test_the_chapter_runs_in_full_with_assets_of_the_hub(rehearsal, name):
         if known.hub_id:
             pattern = rf"{known.hub_id}@{known.hub_revision or '[0-9a-f]{40}'}"
         else:  # packaged in both profiles
-            pattern = re.escape(known.wheel.requirement)
+            pattern = re.escape(known.container.requirement)
         assert re.fullmatch(pattern, source)
     relaxed = [check for check in records["checks"] if not check["held"]]
     for check in relaxed:

@@ -70,12 +70,22 @@ def test_the_cache_key_changes_with(checkout, change, monkeypatch):
     assert notebook_cache.environment_key() != before
 
 
-def test_old_caches_are_dropped(checkout):
+def test_old_caches_are_dropped_but_never_the_one_in_use(checkout):
+    """Not even where a clock that was set back makes all others look younger."""
+    folder = checkout / "_build/cache"
     for number in range(6):
         (checkout / "helpers/plots.py").write_text(f"BLUE = {number}\n")
         notebook_cache.open_cache()
         assert notebook_cache.cache_path().is_dir()
-    assert len(list((checkout / "_build/cache").iterdir())) == notebook_cache.KEEP
+    assert len(list(folder.iterdir())) == notebook_cache.KEEP
+    for other in folder.iterdir():
+        os.utime(other, (4e9, 4e9))
+    (checkout / "helpers/plots.py").write_text("BLUE = 6\n")
+    kept = notebook_cache.cache_path() / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    assert notebook_cache.open_cache().list_cache_records() == []
+    assert kept.is_file()
 
 
 # --- what a failed chapter says -----------------------------------------------------
@@ -335,8 +345,9 @@ def records(tmp_path, monkeypatch):
     monkeypatch.setattr(baselines, "BASELINES", tmp_path / "baselines")
     (tmp_path / "checks").mkdir()
 
-    def write(*found: dict, chapter: str = "01-hub", profile: str = "small") -> None:
+    def write(*found: dict, chapter="01-hub", profile="small", assets=()) -> None:
         content = {"chapter": chapter, "profile": profile, "versions": {}, "checks": list(found)}
+        content["assets"] = dict.fromkeys(assets, "a source")
         (tmp_path / "checks" / f"{chapter}.json").write_text(json.dumps(content))
 
     return write
@@ -380,6 +391,27 @@ def test_the_full_profile_is_neither_compared_nor_kept(records, capsys):
     assert "not compared" in capsys.readouterr().out
     baselines.refresh(["01-hub"])
     assert (baselines.BASELINES / "01-hub.json").read_text() == before
+
+
+def test_without_npm_what_needs_it_is_left_out_and_in_ci_it_is_missed(records, monkeypatch, capsys):
+    records(check(), check("of mails"), assets=("news", "spam"))
+    baselines.refresh(["01-hub"])
+    before = (baselines.BASELINES / "01-hub.json").read_text()
+    records(check(), assets=("news",))
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(baselines.shutil, "which", lambda _: None)
+    assert baselines.compare(["01-hub"]) == 0
+    said = "1 checks left out: npm, which fetches spam, is not installed"
+    assert said in capsys.readouterr().out
+    baselines.refresh(["01-hub"])
+    assert (baselines.BASELINES / "01-hub.json").read_text() == before
+    records(check(value=0.97), assets=("news",))
+    assert baselines.compare(["01-hub"]) == 1  # all else still counts
+    records(check(), assets=("spam",))
+    assert baselines.compare(["01-hub"]) == 1  # pip fetches the news
+    records(check(), assets=("news",))
+    monkeypatch.setenv("CI", "true")
+    assert baselines.compare(["01-hub"]) == 1
 
 
 # --- the same figures twice ---------------------------------------------------------

@@ -28,7 +28,7 @@ from helpers import sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-# A lane (see tools/lanes.py) builds elsewhere: its figures are not those of the lock.
+# A lane (see the Makefile) builds elsewhere: its figures are not those of the lock.
 BUILD = ROOT / (os.environ.get("HANDBOOK_BUILD") or "_build")
 CACHES = BUILD / "cache"
 CHECKS = BUILD / "checks"

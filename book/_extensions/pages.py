@@ -8,7 +8,6 @@ size, and what no page loads is removed from the built book.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from html import unescape
@@ -191,7 +190,7 @@ def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
 def _write(path: Path, text: str) -> str:
     """Write a file, and return a hash of its content."""
     path.write_text(text, encoding="utf-8", newline="\n")
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return packed.version(text)
 
 
 def with_versions(html: str, versions: dict[str, str]) -> str:

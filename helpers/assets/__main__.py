@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(names: list[str]) -> int:
     rows = [("name", "kind", "source", "MB", "cached", "licence")]
     for asset in map(find, names):
-        wheel, folder = asset.wheel, cache_folder() / asset.name
+        container, folder = asset.container, cache_folder() / asset.name
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         cached = f"{size / 1e6:.0f} MB" if (folder / MANIFEST).is_file() else "no"
-        source = (wheel.requirement, str(wheel.megabytes))
+        source = (container.requirement, str(container.megabytes))
         rows.append((asset.name, asset.kind, *source, cached, asset.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

