@@ -117,7 +117,8 @@ def nearest(
     is found for itself.
     """
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), dtype=np.float32)
-    vectorizer.fit([*texts, *queries])  # what only a query holds keeps it apart
+    # What only a query holds keeps it apart too.
+    vectorizer.fit(texts if themselves is not None else [*texts, *queries])
     known = vectorizer.transform(texts).T.tocsr()
     positions, cosines = [], []
     for start in range(0, len(queries), 250):
