@@ -22,12 +22,20 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 
 from helpers import assets, profiles
 from helpers.assets import Asset, AssetError, NpmMissing, Tarball, Wheel
 from helpers.assets.__main__ import main
 from helpers.assets.cache import _download, fetch_once
-from helpers.assets.prepare import collect_articles, collect_mails, join_translations, keep_reviews
+from helpers.assets.prepare import (
+    collect_articles,
+    collect_mails,
+    join_translations,
+    keep_reviews,
+    read_catalogues,
+)
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 40}
 SIZE = sum(map(len, CONTENT.values()))
@@ -421,7 +429,54 @@ def test_translations_are_joined_by_key_and_are_the_same_in_full(
     assert assets.used() == {"fake": "handbook-fake==0.1"}
 
 
-def rows_of(folder: Path) -> list[tuple[str, int]]:
+PLURAL = 'msgid "%d lamp"\nmsgid_plural "%d lamps"\nmsgstr[0] "{}"\nmsgstr[1] "{}"\n'
+FRENCH = f"""msgid ""
+msgstr "Content-Type: text/plain; charset=utf-8\\nPlural-Forms: nplurals=2; plural=(n > 1);\\n"
+
+msgid "Off"
+msgstr "Éteint"
+
+msgctxt "a light"
+msgid "Off"
+msgstr "Éteinte"
+
+{PLURAL.format("%d lampe", "%d lampes")}
+#, fuzzy
+msgid "Not reviewed"
+msgstr "Non revu"
+
+msgid "Not translated"
+msgstr ""
+
+#~ msgid "Gone"
+#~ msgstr "Parti"
+"""
+CHINESE = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n'
+CHINESE += 'msgid "Off"\nmsgstr "关"\nmsgid "Room"\nmsgstr "房间"\n'
+
+
+@pytest.mark.parametrize("suffix", ["po", "mo"])
+def test_catalogues_are_joined_by_the_english_string(cache, downloads, wheel, suffix):
+    make_asset(wheel)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for name, text in {"fr": FRENCH, "zh_CN": CHINESE, "de": FRENCH}.items():
+            content = text.encode()
+            if suffix == "mo":
+                written = io.BytesIO()
+                write_mo(written, read_po(io.BytesIO(content)))
+                content = written.getvalue()
+            archive.writestr(f"app/{name}/LC_MESSAGES/app.{suffix}", content)
+    languages = {f"*/fr/*.{suffix}": "fr", f"*/zh_CN/*.{suffix}": "zh-Hans"}
+    derive = partial(read_catalogues, languages)
+    assets.ASSETS["fake"] = replace(assets.ASSETS["fake"], files={}, derive=derive)
+    assert rows_of(assets.fetch("fake")) == [
+        ("app.%d lamps", {"en": "%d lamps", "fr": "%d lampes"}),
+        ("app.Off", {"en": "Off", "fr": "Éteint", "zh-Hans": "关"}),
+        ("app.Room", {"en": "Room", "zh-Hans": "房间"}),
+    ]
+
+
+def rows_of(folder: Path) -> list[tuple[str, object]]:
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").split("\n")
     return [tuple(json.loads(line).values()) for line in lines if line]
 

@@ -13,7 +13,7 @@ MOST_LINES = 300
 ROOMS = [
     "sealed", "memory", "shapes", "profiles", "metrics", "assets", "checks", "plots", "show",
     "attention", "explorer", "tokenizer_explorer", "transformer", "subwords", "pretraining",
-    "finetuning", "classification",
+    "finetuning", "classification", "parallel_corpus",
 ]  # fmt: skip
 
 

