@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from helpers import sealed
+from helpers import profiles, sealed
 from helpers.assets.entries import ASSETS, Asset, Tarball
 
 VARIABLE = "HANDBOOK_ASSETS"
@@ -86,9 +86,14 @@ def problems(name: str) -> list[str]:
 
     Raises:
         KeyError: there is no asset of that name.
-        AssetError: the cache folder cannot be read.
+        AssetError: the asset is only on the Hub, or the cache folder cannot be read.
     """
     asset = find(name)
+    if asset.wheel is None:
+        raise AssetError(
+            f"{name} is in no package, only on the Hub as {asset.hub_id}. Set "
+            f"{profiles.VARIABLE}=full to use it."
+        )
     folder = cache_folder() / asset.name
     if not folder.is_dir():
         return [f"{asset.name} is not in the cache ({folder})."]
@@ -173,6 +178,7 @@ def _download(asset: Asset, target: Path) -> Path:
     command += ["--require-hashes", "--disable-pip-version-check", "--progress-bar=on"]
     command += ["--retries=2", "--dest", str(target), "--requirement", str(requirements)]
     command += [f"--python-version={wheel.python}"] if wheel.python else []
+    command += [f"--platform={wheel.platform}"] if wheel.platform else []
     done = subprocess.run(
         command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
