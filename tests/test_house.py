@@ -12,7 +12,7 @@ MOST_LINES = 300
 # From the ground up: a room imports from rooms that stand before it, never from later ones.
 ROOMS = [
     "sealed", "memory", "shapes", "profiles", "metrics", "assets", "checks", "plots", "show",
-    "attention", "explorer", "tokenizer_explorer", "transformer", "subwords", "pretraining",
+    "attention", "explorer", "tokenizer_explorer", "transformer", "marian", "subwords", "pretraining",
     "finetuning", "classification",
 ]  # fmt: skip
 

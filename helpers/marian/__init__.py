@@ -11,17 +11,36 @@ Source: Kim et al. 2019, "From Research to Production and Back: Ludicrously Fast
 Translation" (https://aclanthology.org/D19-5632/).
 """
 
-from helpers.marian.model import SSRU, DecoderLayer, Translator, marian_positions
+from helpers.marian.batches import collate, encode, in_batches
+from helpers.marian.everyday import EVERYDAY
+from helpers.marian.model import (
+    SSRU,
+    DecoderLayer,
+    Translator,
+    marian_positions,
+)
 from helpers.marian.reading import config_of, read, state_of, tokenizer
-from helpers.marian.writing import beam_search, greedy_search, translate
+from helpers.marian.writing import (
+    END_ID,
+    UNKNOWN_ID,
+    beam_search,
+    greedy_search,
+    translate,
+)
 
 __all__ = [
+    "END_ID",
+    "EVERYDAY",
     "SSRU",
+    "UNKNOWN_ID",
     "DecoderLayer",
     "Translator",
     "beam_search",
+    "collate",
     "config_of",
+    "encode",
     "greedy_search",
+    "in_batches",
     "marian_positions",
     "read",
     "state_of",

@@ -170,7 +170,8 @@ class Translator(nn.Module):
             DecoderLayer(config) for _ in range(config.decoder_layers)
         )
         self.decoder = nn.ModuleList(layers)
-        self.output_bias = nn.Parameter(torch.zeros(known))
+        self.output = nn.Linear(width, known)
+        self.output.weight = self.embedding.weight  # a row for each token
         self.dropout = nn.Dropout(dropout)
         table = marian_positions(config.max_length, width)
         self.register_buffer("positions", table, persistent=False)
@@ -219,9 +220,7 @@ class Translator(nn.Module):
             weights.append(looks)
         after = state.position + inputs.shape[1]
         state = replace(state, position=after, cells=tuple(cells))
-        # The matrix of the embeddings once more: a row for each token.
-        logits = x @ self.embedding.weight.T + self.output_bias
-        return logits, state, torch.stack(weights, dim=1)
+        return self.output(x), state, torch.stack(weights, dim=1)
 
     @checked
     def shifted(
@@ -234,7 +233,7 @@ class Translator(nn.Module):
 
     @checked
     def step(
-        self, last: Int[Tensor, "batch"] | None, state: State
+        self, last: Int[Tensor, " batch"] | None, state: State
     ) -> tuple[Float[Tensor, "batch vocabulary"], State]:
         """Return the logits of the next token, and the state after it; ``last`` may be None."""
         if last is None:  # the first step

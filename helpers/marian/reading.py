@@ -135,7 +135,7 @@ _RULES = (
     (r"\.b$", ".bias"),
     (r"^encoder\.", "encoder.layers."),
     (r"^Wemb$", "embedding.weight"),
-    (r"^decoder_ff_logit_out_b$", "output_bias"),
+    (r"^decoder_ff_logit_out_b$", "output.bias"),
 )
 
 
@@ -152,7 +152,7 @@ def state_of(tensors: Mapping[str, Tensor | str]) -> dict[str, Tensor]:
         # Biases lie in the file as matrices of one row.
         is_vector = tensor.ndim == 2 and len(tensor) == 1
         state[ours] = tensor[0] if is_vector else tensor
-    return state
+    return state | {"output.weight": state["embedding.weight"]}
 
 
 def tokenizer(folder: Path | str) -> Tokenizer:
