@@ -50,7 +50,7 @@ class SSRU(nn.Module):
     ``f_t = σ(W_f x_t + b_f)``, ``c_t = f_t c_{t-1} + (1 - f_t) W x_t``, and out comes
     ``relu(c_t)``. Before the first position, c is zero.
 
-    Source: Kim et al. 2019, section 3.1 (https://aclanthology.org/D19-5632/).
+    Source: Kim et al. 2019 (https://aclanthology.org/D19-5632/).
     """
 
     def __init__(self, d_model: int) -> None:
