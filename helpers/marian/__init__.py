@@ -20,6 +20,7 @@ from helpers.marian.model import (
     marian_positions,
 )
 from helpers.marian.reading import config_of, read, state_of, tokenizer
+from helpers.marian.vocabulary import learn_vocabulary
 from helpers.marian.writing import (
     END_ID,
     UNKNOWN_ID,
@@ -41,6 +42,7 @@ __all__ = [
     "encode",
     "greedy_search",
     "in_batches",
+    "learn_vocabulary",
     "marian_positions",
     "read",
     "state_of",
