@@ -140,11 +140,47 @@ def tiny_llama() -> Files:
     return files | weights | {"config.json": json.dumps(settings).encode()}
 
 
+def tiny_marian() -> Files:
+    """opus-mt-tc-big-en-pt: its files and its two marks of Portuguese, random weights.
+
+    Its pieces are those of the packaged translator, which is a model of the same family.
+    """
+    from transformers import MarianConfig, MarianMTModel
+
+    folder = assets.fetch("translator")
+    pieces = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    words = [piece for piece, _ in pieces] + [">>pob<<", ">>por<<", "<pad>"]
+    pad = len(words) - 1
+    config = MarianConfig(
+        architectures=["MarianMTModel"], vocab_size=len(words), d_model=32, encoder_layers=2,
+        decoder_layers=2, encoder_ffn_dim=64, decoder_ffn_dim=64, encoder_attention_heads=4,
+        decoder_attention_heads=4, activation_function="relu", scale_embedding=True,
+        pad_token_id=pad, decoder_start_token_id=pad, eos_token_id=0, bos_token_id=0,
+    )  # fmt: skip
+    generation = {
+        "bad_words_ids": [[pad]], "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": pad,
+        "decoder_start_token_id": pad, "forced_eos_token_id": 0, "max_length": 512, "num_beams": 4,
+    }  # fmt: skip
+    settings = {"source_lang": "en", "target_lang": "pt", "model_max_length": 512}
+    sentencepiece = (folder / "vocab.spm").read_bytes()
+    return weights_of(MarianMTModel, config) | {
+        "config.json": config.to_json_string(use_diff=False).encode(),
+        "generation_config.json": json.dumps(generation).encode(),
+        "tokenizer_config.json": json.dumps(settings).encode(),
+        "vocab.json": json.dumps({word: n for n, word in enumerate(words)}).encode(),
+        "source.spm": sentencepiece,
+        "target.spm": sentencepiece,
+        "README.md": b"---\nlicense: cc-by-4.0\n---\n# A twin of opus-mt-tc-big-en-pt\n",
+        "pytorch_model.bin": b"a pickle",
+    }
+
+
 # One line for each asset. IMDB keeps its order: chapter 10 cuts 24 gaps of 30 reviews and 1,200
 # for validation out of it, so fewer rows than this would leave nothing to train on.
 TWINS: dict[str, Callable[[], Files]] = {
     "encoder": tiny_bert,
     "generator": tiny_llama,
+    "opus-mt": tiny_marian,
     "imdb": lambda: reviews(
         {"train": slice(0, 3_000), "test": slice(9_000, 9_300)},
         source="imdb", file="plain_text/{}-00000-of-00001.parquet", unlabelled="unsupervised",

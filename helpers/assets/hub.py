@@ -11,7 +11,7 @@ from helpers.assets.cache import AssetError
 
 # Formats that cannot run code, and of those only what the libraries load.
 _PATTERNS = {
-    "model": ["*.json", "*.txt", "*.model", "*.safetensors", "*.md"],
+    "model": ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.md"],
     "dataset": ["*.parquet", "*.md"],
 }
 
