@@ -44,6 +44,17 @@ def test_the_longer_pretraining_of_chapter_08():
     assert day == run["date"]
 
 
+def test_what_pretraining_pays_in_chapter_08():
+    values, day = stored("08-bert-pretraining", "pretraining_pays")
+    runs = measured("pretraining")["fine-tuning"]
+    assert {run["date"] for run in runs} == {day}
+    for start, percent in values.items():
+        mine = (run for run in runs if run["start"] == start)
+        by_seed = sorted(mine, key=lambda run: (run["reviews"], run["seed"]))
+        assert percent == pytest.approx([100 * run["accuracy"] for run in by_seed], abs=0.06)
+    assert sum(map(len, values.values())) == len(runs)
+
+
 def test_the_few_labels_of_chapter_12():
     values, day = stored("12-classification", "few_labels")
     found: dict[int, list[float]] = {}
