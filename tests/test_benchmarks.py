@@ -64,3 +64,16 @@ def test_the_few_labels_of_chapter_12():
     assert values.keys() == found.keys()
     for labels, accuracies in values.items():
         assert accuracies == pytest.approx(found[labels], abs=0.0006)
+
+
+def test_the_longer_translator_of_chapter_13():
+    rows, day = stored("13-translation", "translation_from_scratch")
+    runs = measured("translation_from_scratch")["fr marian"]
+    parts = ("test", "other program")
+    found = [
+        [run["seconds"], *(run[p][k] for p in parts for k in ("bleu", "half"))] for run in runs
+    ]
+    assert len(rows) == len(found)
+    for row, figures in zip(rows, found, strict=True):
+        assert row == pytest.approx(figures, abs=0.06)
+    assert {run["date"] for run in runs} == {day}
