@@ -16,6 +16,7 @@ from helpers.marian.everyday import EVERYDAY
 from helpers.marian.model import (
     SSRU,
     DecoderLayer,
+    State,
     Translator,
     marian_positions,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "SSRU",
     "UNKNOWN_ID",
     "DecoderLayer",
+    "State",
     "Translator",
     "beam_search",
     "collate",
