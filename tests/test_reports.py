@@ -50,7 +50,7 @@ def test_a_page_that_falls_short_three_times_makes_the_command_fail(
 
     for number, name in enumerate(published.chapters()):
         (tmp_path / f"html/{name}.html").parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"html/{name}.html").write_bytes(bytes(9 - abs(number - 2)))
+        (tmp_path / f"html/{name}.html").write_bytes(bytes(99 - abs(number - 2)))
     (tmp_path / "book.sha256").write_text("this book")
     monkeypatch.setattr(lighthouse, "missing", lambda: None)
     monkeypatch.setattr(book, "BUILT_FROM", tmp_path / "book.sha256")
