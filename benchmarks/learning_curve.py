@@ -11,17 +11,14 @@ already is not run again. With one thread, 8,000 reviews take a quarter of an ho
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from datasets import disable_progress_bars
+from results import about
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -102,9 +99,7 @@ def measure(count: int, seed: int) -> dict[str, object]:
         **{name: round(float((answer == labels["test"]).mean()), 4)
            for name, answer in said.items()},
         "seconds": round(time.process_time() - begin),
-        "date": datetime.date.today().isoformat(),
-        "processor": f"{platform.machine()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s)",
-        "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
+        **about(LIBRARIES),
     }  # fmt: skip
 
 

@@ -14,11 +14,7 @@ Along the way the held-out pairs are judged as in the chapter. Results are added
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -26,13 +22,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from results import Results
 from safetensors.torch import save_file
 
-from helpers import sealed
-
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).with_suffix(".json")
-LIBRARIES = ("torch", "transformers", "tokenizers")
+RESULTS = Results(Path(__file__).with_suffix(".json"), ("torch", "transformers", "tokenizers"))
 PARTS = ("with-nsp", "without-nsp")
 SETTINGS = {"batch": 32, "part": 32, "rate": 5e-4, "seed": 0}
 LOOKS = (0.0, 0.05, 0.2, 0.5, 1.0)  # shares of all steps
@@ -50,7 +44,7 @@ def main() -> None:
     book = chapter("def interval(")
     _, book["train_data"] = book["make_data"](book["train_docs"], PASSES)
     for part in options.parts:
-        if not is_there(part, steps=options.steps):
+        if not RESULTS.is_there(part, steps=options.steps):
             pretrain(book, part, options.folder, options.steps)
 
 
@@ -67,25 +61,6 @@ def chapter(last: str) -> dict[str, Any]:
             if last in source:
                 return book
     raise ValueError(f"chapter 08 has no cell with {last!r}")
-
-
-def record(part: str, found: dict[str, object]) -> None:
-    """Add one result to the file."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "processor": f"{platform.machine()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s)",
-        "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
-    }
-    results.setdefault(part, []).append({**found, **about})
-    sealed.write(RESULTS, json.dumps(results, indent=1) + "\n")
-    print(part, found, flush=True)
-
-
-def is_there(part: str, **wanted: object) -> bool:
-    """Return whether a result with these entries stands in the file."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    return any(wanted.items() <= found.items() for found in results.get(part, []))
 
 
 def pretrain(book: dict[str, Any], part: str, folder: Path, steps: int) -> None:
@@ -108,7 +83,7 @@ def pretrain(book: dict[str, Any], part: str, folder: Path, steps: int) -> None:
         curve[-1]["seconds"] = round(time.process_time() - begin)
         print(part, curve[-1], flush=True)
         save_file(model.state_dict(), folder / f"{part}-{stop}.safetensors")
-    record(part, {"steps": steps, **SETTINGS, "copying": book["copying"], "curve": curve})
+    RESULTS.record(part, {"steps": steps, **SETTINGS, "copying": book["copying"], "curve": curve})
 
 
 def _only_words(both, rows):

@@ -48,14 +48,14 @@ def main() -> None:
             train = finetuning.tokenize(train, book["wrapped"], **read)
             for start in ("random", "counted", "pretrained"):
                 key = {"start": start, "reviews": count, "seed": seed}
-                if pretraining.is_there("fine-tuning", **key):
+                if pretraining.RESULTS.is_there("fine-tuning", **key):
                     continue
                 begin = time.process_time()
                 model = classifier(book, start, seed, folder / WEIGHTS)
                 fine_tune(model, train, seed)
                 found = {"accuracy": round(accuracy(model, test), 4), "test": TEST}
                 seconds = round(time.process_time() - begin)
-                pretraining.record("fine-tuning", key | found | {"seconds": seconds})
+                pretraining.RESULTS.record("fine-tuning", key | found | {"seconds": seconds})
 
 
 def classifier(book: dict[str, Any], start: str, seed: int, weights: Path) -> nn.Module:

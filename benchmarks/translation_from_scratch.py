@@ -15,11 +15,7 @@ again. Results are added to ``translation_from_scratch.json`` beside this file.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -27,18 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from results import Results
 from sacrebleu.metrics import BLEU
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -52,12 +40,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from helpers import assets, sealed
+from helpers import assets, marian
 from helpers.parallel_corpus import Language, nearest, split_corpus
 from helpers.pretraining.checkpoints import save_checkpoint
 
-RESULTS = Path(__file__).with_suffix(".json")
-LIBRARIES = ("torch", "transformers", "tokenizers", "sacrebleu")
+RESULTS = Results(
+    Path(__file__).with_suffix(".json"), ("torch", "transformers", "tokenizers", "sacrebleu")
+)
 LOOKS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600)  # seconds of processor time
 TRAININGS = [(code, kind) for kind in ("marian", "bert") for code in ("fr", "zh-Hans")]
 SETTINGS = {"vocabulary": 4_000, "batch": 32, "rate": 1e-3, "warmup": 400, "smoothing": 0.1}
@@ -80,27 +69,6 @@ def main() -> None:
         if look <= 3600 * options.hours:
             for code, kind in TRAININGS:
                 Training(code, kind, data[code], options.folder).go_on_until(look)
-
-
-def learn_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
-    """Learn a vocabulary by byte-pair encoding; every string ends in ``</s>``."""
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    learnt = Tokenizer(models.BPE(unk_token="<unk>"))
-    learnt.normalizer = normalizers.NFC()
-    learnt.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
-    )
-    learnt.decoder = decoders.Metaspace()
-    learnt.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=size, special_tokens=list(special.values()), show_progress=False
-        ),
-    )
-    learnt.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", learnt.token_to_id("</s>"))]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=learnt, **special, model_max_length=TOKENS)
 
 
 def small_marian(source: PreTrainedTokenizerFast, target: PreTrainedTokenizerFast) -> MarianMTModel:
@@ -160,13 +128,16 @@ class Training:
         """Begin anew, or from the checkpoint in the folder."""
         torch.manual_seed(0)
         self.code, self.name, self.parts = code, f"{code} {kind}", parts
-        target = learn_tokenizer(parts["train"]["target"][:], SETTINGS["vocabulary"])
+        size = SETTINGS["vocabulary"]
+        target = marian.learn_vocabulary(parts["train"]["target"][:], size)
         if kind == "bert":
             self.source = AutoTokenizer.from_pretrained(assets.model("encoder"))
             self.model = bert_to_random(target)
             old = [one for one in self.model.encoder.parameters() if one.requires_grad]
         else:
-            self.source = learn_tokenizer(parts["train"]["source"][:], SETTINGS["vocabulary"])
+            self.source = marian.learn_vocabulary(
+                parts["train"]["source"][:], SETTINGS["vocabulary"]
+            )
             self.model = small_marian(self.source, target)
             old = []
         ids = {id(parameter) for parameter in old}
@@ -181,7 +152,7 @@ class Training:
 
     def go_on_until(self, seconds: float) -> None:
         """Train until this much processor time went into training; then judge, once."""
-        if is_there(self.name, seconds=seconds):
+        if RESULTS.is_there(self.name, seconds=seconds):
             return
         self.model.train()
         rows, losses, saved = self.batches(), [], self.seconds
@@ -198,7 +169,7 @@ class Training:
             "step": self.step,
             "loss": round(float(np.mean(losses[-200:])), 3),
         }
-        record(self.name, found | SETTINGS | self.judge())
+        RESULTS.record(self.name, found | SETTINGS | self.judge())
 
     def batches(self):
         """Yield batches without end, from the step on that is next; alike whenever resumed."""
@@ -311,33 +282,14 @@ def bleu(said: list[str], references: list[str], code: Language) -> dict[str, An
 def remember(code: Language, parts: dict[str, Dataset]) -> None:
     """Judge the translation memory: the translation of the nearest string that is known."""
     name = f"{code} memory"
-    if is_there(name):
+    if RESULTS.is_there(name):
         return
     train, found = parts["train"], {"pairs": len(parts["train"])}
     for part in JUDGED:
         rows, _ = nearest(parts[part]["source"][:], train["source"][:])
         targets = train["target"][:]
         found[part] = bleu([targets[row] for row in rows], parts[part]["target"][:], code)
-    record(name, found)
-
-
-def record(name: str, found: dict[str, object]) -> None:
-    """Add one result to the file."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "processor": f"{platform.machine()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s)",
-        "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
-    }
-    results.setdefault(name, []).append({**found, **about})
-    sealed.write(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    print(name, found, flush=True)
-
-
-def is_there(name: str, **wanted: object) -> bool:
-    """Return whether a result with these entries stands in the file."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    return any(wanted.items() <= found.items() for found in results.get(name, []))
+    RESULTS.record(name, found)
 
 
 if __name__ == "__main__":
