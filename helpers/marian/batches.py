@@ -14,8 +14,7 @@ Pair = tuple[list[int], list[int]]
 
 def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> list[list[int]]:
     """Return the token ids of each text, its end included, without padding."""
-    coded = tokenizer.encode_batch(list(texts))
-    return [one.ids[: sum(one.attention_mask)] for one in coded]
+    return [one.ids for one in tokenizer.encode_batch(list(texts))]
 
 
 def in_batches(
@@ -38,13 +37,16 @@ def in_batches(
     return found[:steps]
 
 
+def fill_up(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return the ids as one tensor, filled up with 0, and its mask: True is a real token."""
+    padded = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(ids) for ids in rows], batch_first=True
+    )
+    lengths = torch.tensor([len(ids) for ids in rows])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
 def collate(pairs: Sequence[Pair]) -> list[Tensor]:
-    """Return sources and targets, filled up with 0, each with its mask: True is a real token."""
-    batch = []
-    for side in zip(*pairs, strict=True):
-        rows = [torch.tensor(ids) for ids in side]
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(ids) for ids in side])
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        batch += [padded, mask]
-    return batch
+    """Return sources, their mask, targets and theirs, see :func:`fill_up`."""
+    sources, targets = zip(*pairs, strict=True)
+    return [*fill_up(sources), *fill_up(targets)]

@@ -156,13 +156,9 @@ def state_of(tensors: Mapping[str, Tensor | str]) -> dict[str, Tensor]:
 
 
 def tokenizer(folder: Path | str) -> Tokenizer:
-    """Return the tokenizer of a model, whose encodings end in ``</s>``.
-
-    A batch is filled up with the same id, 0.
-    """
+    """Return the tokenizer of a model, whose encodings end in ``</s>``."""
     loaded = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     loaded.post_processor = TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 0)]
     )
-    loaded.enable_padding(pad_id=0, pad_token="</s>")
     return loaded

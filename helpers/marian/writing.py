@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from helpers.marian.batches import encode, fill_up
 from helpers.shapes import checked
 
 END_ID, UNKNOWN_ID = 0, 1
@@ -130,20 +131,14 @@ def translate(
     """
     translator.eval()
     device = translator.embedding.weight.device
-    encoded = tokenizer.encode_batch(list(texts))
-    order = sorted(
-        range(len(texts)), key=lambda i: -sum(encoded[i].attention_mask)
-    )
+    encoded = encode(tokenizer, texts)
+    order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]))
     result = [""] * len(texts)
     starts = range(0, len(order), batch_size)
     for start in tqdm(starts, progress, disable=not progress):
         rows = order[start : start + batch_size]
-        longest = sum(encoded[rows[0]].attention_mask)
-        source = torch.tensor([encoded[i].ids[:longest] for i in rows])
-        mask = torch.tensor(
-            [encoded[i].attention_mask[:longest] for i in rows]
-        )
-        inputs = source.to(device), mask.bool().to(device)
+        source, mask = fill_up([encoded[i] for i in rows])
+        inputs = source.to(device), mask.to(device)
         if beams == 1:
             ids = greedy_search(translator, *inputs)
         else:
