@@ -47,6 +47,6 @@ def fill_up(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def collate(pairs: Sequence[Pair]) -> list[Tensor]:
-    """Return sources, their mask, targets and theirs, see :func:`fill_up`."""
+    """Return sources and their mask, then targets and theirs, filled up with 0."""
     sources, targets = zip(*pairs, strict=True)
     return [*fill_up(sources), *fill_up(targets)]
