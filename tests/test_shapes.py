@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
+import weakref
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +39,24 @@ def test_a_function_is_checked_at_both_ends_and_keeps_its_source():
         outer(-torch.ones(2, 1), torch.ones(1, 3))
     assert inspect.getsource(outer).startswith("@checked\ndef outer(")
     assert outer.__doc__ == "Return all products."
+
+
+def test_a_call_like_one_that_passed_is_not_checked_again_and_no_other_is_spared():
+    left, right, x = torch.ones(2, 1), torch.ones(1, 3), torch.ones(4, 2, 8)
+    assert outer(left, right).shape == outer(left, right).shape == (2, 3)
+    assert outer(-left, right).shape == (2, 1)  # what it would be told is known from above
+    for other in (torch.ones(3), right.long(), right.numpy(), [1.0], None):
+        for _ in range(2):  # nor is what did not pass remembered
+            with pytest.raises(TypeError, match="parameter 'right'"):
+                outer(left, other)
+    one, two = MultiHeadAttention(8, 2), MultiHeadAttention(4, 2)
+    assert one(x, x, x)[0].shape == (4, 2, 8)
+    with pytest.raises(TypeError, match="parameter 'query'"):
+        two(x, x, x)
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None  # what is remembered of a module does not keep it in memory
 
 
 def test_a_dataclass_is_checked():
