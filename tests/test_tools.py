@@ -393,23 +393,35 @@ def test_the_full_profile_is_neither_compared_nor_kept(records, capsys):
     assert (baselines.BASELINES / "01-hub.json").read_text() == before
 
 
-def test_without_npm_what_needs_it_is_left_out_and_in_ci_it_is_missed(records, monkeypatch, capsys):
-    records(check(), check("of mails"), assets=("news", "spam"))
+def test_without_npm_only_what_needs_it_is_left_out_and_in_ci_it_is_missed(
+    records, checkout, monkeypatch, capsys
+):
+    of_mails = 'if "spam" in assets.used():\n    check_at_least("of mails", recall, 0.9)'
+    of_news = 'if "news" in assets.used():\n    check_at_least("of news", recall, 0.9)'
+    cells = [new_markdown_cell(of_mails), *map(new_code_cell, ("check()", of_mails, of_news))]
+    nbformat.write(new_notebook(cells=cells), checkout / "notebooks/01-hub.ipynb")
+    monkeypatch.setattr(notebook_cache, "NOTEBOOKS", checkout / "notebooks")
+    accuracy, mails, news = check(), check("of mails"), check("of news")
+    records(accuracy, mails, news, assets=("news", "spam"))
     baselines.refresh(["01-hub"])
     before = (baselines.BASELINES / "01-hub.json").read_text()
-    records(check(), assets=("news",))
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(baselines.shutil, "which", lambda _: None)
+    records(accuracy, news, assets=("news",))
     assert baselines.compare(["01-hub"]) == 0
-    said = "1 checks left out: npm, which fetches spam, is not installed"
-    assert said in capsys.readouterr().out
+    assert "1 checks left out, whose data npm would fetch" in capsys.readouterr().out
     baselines.refresh(["01-hub"])
     assert (baselines.BASELINES / "01-hub.json").read_text() == before
-    records(check(value=0.97), assets=("news",))
-    assert baselines.compare(["01-hub"]) == 1  # all else still counts
-    records(check(), assets=("spam",))
-    assert baselines.compare(["01-hub"]) == 1  # pip fetches the news
-    records(check(), assets=("news",))
+    for found, assets, drift in (
+        ([check(value=0.97), news], ["news"], "accuracy: was 0.9, is 0.97"),
+        ([news], ["news"], "accuracy: no longer checked"),  # npm has no part in it
+        ([accuracy], [], "of news: no longer checked"),  # pip fetches the news
+        ([accuracy, news], ["news", "spam"], "of mails: no longer checked"),  # they were there
+    ):
+        records(*found, assets=assets)
+        assert baselines.compare(["01-hub"]) == 1
+        assert f"1 drift from the baselines\nDRIFT 01-hub: {drift}" in "".join(capsys.readouterr())
+    records(accuracy, news, assets=("news",))
     monkeypatch.setenv("CI", "true")
     assert baselines.compare(["01-hub"]) == 1
 
