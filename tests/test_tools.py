@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -305,6 +306,25 @@ def test_a_phase_that_fails_is_named_in_the_table_and_gives_its_status(
     assert re.match(r" +\d+ s\n", table)
     assert re.search(rf"\ntests +\d+ s{'  FAILED' * bool(status)}\n", table)
     assert re.search(r"\nall +\d{1,2} s\n$", table)
+
+
+COMMANDS = sorted(p.stem for p in (ROOT / "tools").glob("*.py") if "__main__" in p.read_text())
+
+
+@pytest.mark.filterwarnings("ignore:'tools.*found in sys.modules")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_asked_what_it_does_only_says_so(name, monkeypatch, capsys):
+    for class_, does in ((subprocess.Popen, "__init__"), (Path, "write_text"), (Path, "unlink")):
+        monkeypatch.setattr(class_, does, lambda *_, **__: pytest.fail("it began to work"))
+    for word, status in (("--help", 0), ("--no-such-option", 2)):
+        monkeypatch.setattr(sys, "argv", [name, word])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as raised:
+            runpy.run_module(f"tools.{name}", run_name="__main__")
+        assert raised.value.code == status
+    said = capsys.readouterr()
+    assert said.out.startswith(f"usage: python -m tools.{name} ")
+    assert f"python -m tools.{name}: error: " in said.err
 
 
 # --- baselines ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ that run is kept. A book that did not change since it passed is not measured aga
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -128,4 +129,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.lighthouse", description=__doc__).parse_args()
     sys.exit(main())

@@ -7,6 +7,7 @@ gets the same set-up cell for Colab, which is defined here.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tomllib
@@ -102,6 +103,7 @@ def _with_set_up(text: str, source: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.repository", description=__doc__).parse_args()
     try:
         print("\n".join(rewrite()) or "Every file shows these addresses already.")
     except ValueError as problem:

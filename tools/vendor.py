@@ -7,6 +7,7 @@ needs are kept there, so that building it needs no npm.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -72,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.vendor", description=__doc__).parse_args()
     main()

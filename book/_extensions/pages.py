@@ -37,15 +37,20 @@ SCRIPTS = (
     "clipboard.min.js", "copybutton.js", "scripts/sphinx-book-theme.js",
     "scripts/pydata-sphinx-theme.js",
 )  # fmt: skip
-# The theme makes wide boxes reachable by keyboard, but without a name, and by measuring the
-# whole page at once, which a long chapter on a phone pays for with seconds. pages.js does it.
+# What is replaced in them. Each began its work at once, which on a phone held up the reader for a
+# fifth of a second in one piece; now it has a task of its own. And the theme makes wide boxes
+# reachable by keyboard, but without a name, and by measuring the whole page; pages.js does it.
+AT_ONCE = ("document.readyState?e():", "document.readyState?setTimeout(e):")
 PATCHES = {
-    "scripts/pydata-sphinx-theme.js": (
-        '["pre",".nboutput > .output_area",".cell_output > .output",".jp-RenderedHTMLCommon",'
-        '".pst-scrollable-table-container"]',
-        '["[data-left-to-the-theme]"]',
-    )
-}
+    "doctools.js": [("    callback();", "    setTimeout(callback);")],
+    "copybutton.js": [("    cb()\n", "    setTimeout(cb)\n")],
+    "scripts/sphinx-book-theme.js": [AT_ONCE],
+    "scripts/pydata-sphinx-theme.js": [
+        AT_ONCE,
+        ('["pre",".nboutput > .output_area",".cell_output > .output",".jp-RenderedHTMLCommon",'
+         '".pst-scrollable-table-container"]', '["[data-left-to-the-theme]"]'),
+    ],
+}  # fmt: skip
 # Scripts that only a page which holds this needs.
 SCRIPTS_FOR = {
     "attention-explorer.js": re.compile(r'<div class="attention-explorer">'),
@@ -165,10 +170,11 @@ def _script(static: Path) -> str:
 
 
 def _patched(name: str, text: str) -> str:
-    before, after = PATCHES.get(name, ("", ""))
-    if before not in text:
-        raise ExtensionError(f"ERROR: {name} has changed; look at PATCHES in pages.py")
-    return text.replace(before, after) if before else text
+    for before, after in PATCHES.get(name, ()):
+        if text.count(before) != 1:
+            raise ExtensionError(f"ERROR: {name} has changed; look at PATCHES in pages.py")
+        text = text.replace(before, after)
+    return text
 
 
 def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
