@@ -145,11 +145,10 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
         finished = {path: finish(text, path) for path, text in pages.items()}
-        script = _script(static)
-        style = _style(app, static, finished.values(), script)
+        versions = {"book.js": _write(static / "book.js", _script(static))}
+        style = _style(app, static, finished.values())
     except (icons.MissingIcon, FileNotFoundError) as missing:
         raise ExtensionError(f"ERROR: {missing}") from missing
-    versions = {"book.js": _write(static / "book.js", script)}
     versions["book.css"] = _write(static / "book.css", style)
     for path, text in finished.items():
         text = packed.apart(with_versions(text, versions), path, static)
@@ -177,7 +176,7 @@ def _patched(name: str, text: str) -> str:
     return text
 
 
-def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
+def _style(app: Sphinx, static: Path, pages: Any) -> str:
     names = [_local_name(style.filename) for style in app.builder._css_files]
     names = [*THEME_STYLES, *(name for name in names if name and name not in THEME_STYLES)]
     # The rules of KaTeX stand before ours, which mend some of them.
@@ -185,10 +184,8 @@ def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
     used = style_sheets.Used()
     for text in pages:
         used.add_page(text)
-    used.add_script(script)
     for path in static.glob("*.js"):
-        if path.name != "book.js":
-            used.add_script(path.read_text(encoding="utf-8"))
+        used.add_script(path.read_text(encoding="utf-8"))
     sheets = style_sheets.bundle(static, dict.fromkeys(names))
     return style_sheets.prune(katex + sheets, used)
 
@@ -275,10 +272,8 @@ def _with_breaks(table: str) -> str:
 def _with_size(tag: str, page: Path) -> str:
     """Give an image its own width and height, so that nothing moves when it arrives."""
     source = re.search(r'\bsrc="([^":?#]+)"', tag)
-    if source is None or re.search(r"\b(width|height)=", tag):
-        return tag
-    size = _size_of((page.parent / source[1]).resolve())
-    if size is None:
+    size = source and _size_of((page.parent / source[1]).resolve())
+    if not size or re.search(r"\b(width|height)=", tag):
         return tag
     return f'{tag[:-1].rstrip("/ ")} width="{size[0]}" height="{size[1]}">'
 

@@ -194,6 +194,3 @@ def _is_used(family: str, css: str) -> bool:
 def _one_format(text: str) -> str:
     sources = re.findall(r"url\([^)]*\)\s*format\(['\"]?woff2['\"]?\)", text)
     return re.sub(r"src:[^;}]*", f"src:{sources[0]}", text) if sources else text
-
-
-__all__ = ["Used", "bundle", "prune"]
