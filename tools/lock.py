@@ -74,11 +74,7 @@ def locked(text: str) -> dict[str, list[Requirement]]:
 
 
 def environment(lock: str) -> str:
-    """Return the text of ``environment.yml`` that belongs to the text of a lock file.
-
-    Raises:
-        KeyError: the lock does not hold a direct dependency; it is older than pyproject.toml.
-    """
+    """Return the text of ``environment.yml`` that belongs to the text of a lock file."""
     pins = locked(lock)
     names = sorted({canonicalize_name(each.name) for each in direct(ENVIRONMENT_EXTRAS)})
     lines = ["name: handbook", "channels: [conda-forge]", "dependencies:"]

@@ -51,12 +51,7 @@ class Addresses(NamedTuple):
 
 
 def wanted(root: Path = ROOT) -> Addresses:
-    """Return the addresses that ``pyproject.toml`` sets.
-
-    Raises:
-        ValueError: the repository is not ``https://github.com/owner/name``, or the book's
-            address does not end in a slash.
-    """
+    """Return the addresses that ``pyproject.toml`` sets; ValueError if one has another form."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = Addresses(project["urls"]["Repository"], project["urls"]["Book"])
     if not re.fullmatch(re.escape(GITHUB) + r"[\w.-]+/[\w.-]+", found.repository):

@@ -21,19 +21,6 @@ VENDOR = ROOT / "book" / "_vendor"
 ICONS = "fontawesome/icons.json"
 
 
-def fetch(scratch: Path) -> Path:
-    """Let npm install both packages in ``scratch``; return the folder in which they are.
-
-    Raises:
-        OSError: npm is missing.
-        CalledProcessError: npm could not fetch a package; it has said why.
-    """
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(VENDOR / name, scratch)
-    subprocess.run(["npm", "ci", "--loglevel=error"], cwd=scratch, check=True)
-    return scratch / "node_modules"
-
-
 def copy_katex(package: Path, target: Path) -> None:
     """Copy the typesetter, its style sheet, and the fonts in the one format all browsers read."""
     shutil.rmtree(target, ignore_errors=True)
@@ -63,10 +50,13 @@ def copy_icons(package: Path, target: Path) -> None:
 def main() -> None:
     """Fetch both packages and replace the files of the book."""
     with tempfile.TemporaryDirectory() as scratch:
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(VENDOR / name, scratch)
         try:
-            packages = fetch(Path(scratch))
+            subprocess.run(["npm", "ci", "--loglevel=error"], cwd=scratch, check=True)
         except (OSError, subprocess.CalledProcessError) as problem:
             sys.exit(f"error: npm could not fetch the packages: {problem}")
+        packages = Path(scratch, "node_modules")
         copy_katex(packages / "katex", VENDOR / "katex")
         copy_icons(packages / "@fortawesome/fontawesome-free", VENDOR / "fontawesome")
     print("book/_vendor is written anew; look at the difference before you commit it.")

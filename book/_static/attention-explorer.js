@@ -51,8 +51,10 @@
     const side = room + count * CELL + 2;
     const viewBox = `0 0 ${side} ${side}`;
     const picture = drawn("svg", { viewBox, role: "img", "aria-label": label });
-    const box = (kind, row, column, width, more) =>
-      drawn("rect", { class: `attention-explorer-${kind}`, x: room + column * CELL, y: room + row * CELL, width, height: CELL, ...more });
+    const box = (kind, row, column, width, more) => {
+      const [x, y] = [room + column * CELL, room + row * CELL];
+      return drawn("rect", { class: kind, x, y, width, height: CELL, ...more });
+    };
     tokens.forEach((token, i) => {
       const middle = room + (i + 0.5) * CELL + 4;
       const bold = i === chosen ? { "font-weight": "bold" } : {};
@@ -62,10 +64,11 @@
       );
     });
     weights.forEach((weight, i) => {
-      const place = [Math.floor(i / count), i % count];
-      if (weight) picture.append(box("weight", ...place, CELL, { "fill-opacity": weight / 100 }));
+      const [row, column] = [Math.floor(i / count), i % count];
+      const opacity = { "fill-opacity": weight / 100 };
+      if (weight) picture.append(box("attention-explorer-weight", row, column, CELL, opacity));
     });
-    picture.append(box("row", chosen, 0, count * CELL));
+    picture.append(box("attention-explorer-row", chosen, 0, count * CELL));
     return picture;
   }
 
@@ -85,13 +88,13 @@
     read.forEach((one, i) => select.append(element("option", { value: i }, one.text)));
     /** Choices of which one changes what is shown now, under `key`. */
     const choose = (legend, kind, labels, key) =>
-      choices(legend, `attention-explorer-${kind}`, labels, (i) => {
+      choices(legend, kind, labels, (i) => {
         now[key] = i;
         show();
       });
     const numbers = (count) => [...Array(count).keys()].map((i) => [String(i)]);
-    const layers = choose("Layer", "numbers", numbers(data.layers), "layer");
-    const heads = choose("Head", "numbers", numbers(data.heads), "head");
+    const layers = choose("Layer", "attention-explorer-numbers", numbers(data.layers), "layer");
+    const heads = choose("Head", "attention-explorer-numbers", numbers(data.heads), "head");
     const words = element("div");
     const summary = element("p", { class: "attention-explorer-summary", role: "status" });
     const map = element("div", { class: "attention-explorer-map" });
@@ -104,7 +107,7 @@
         " ",
         element("span", { class: "attention-explorer-number" }),
       ]);
-      word = choose("Word that looks", "words", faces, "word");
+      word = choose("Word that looks", "attention-explorer-words", faces, "word");
       words.replaceChildren(word.box);
       show();
     }
