@@ -52,7 +52,8 @@ def rehearsal(tmp_path_factory) -> Run:
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
         }
-        log = execute.run(notebooks(), scratch, jobs=2, variables=environment)
+        longest_first = sorted(notebooks(), key=execute.seconds_before, reverse=True)
+        log = execute.run(longest_first, scratch, jobs=2, variables=environment)
     print(log[-2000:])
     shutil.rmtree(RECORDS, ignore_errors=True)
     RECORDS.mkdir(parents=True)

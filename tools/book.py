@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -60,5 +61,6 @@ def build() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.book", description=__doc__).parse_args()
     with alone():
         sys.exit(build())

@@ -43,11 +43,7 @@ class BrowserMissing(RuntimeError):
 
 
 def find() -> str:
-    """Return the program of a Chromium or Chrome: the one that is named, one here, Playwright's.
-
-    Raises:
-        BrowserMissing: there is none.
-    """
+    """Return the program of a Chromium or Chrome: the one that is named, one here, Playwright's."""
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     for name in [os.environ[VARIABLE]] if VARIABLE in os.environ else [*NAMES, own]:

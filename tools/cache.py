@@ -57,12 +57,8 @@ def environment_key() -> str:
     machine = (platform.python_version(), platform.machine())
     kinds = ("*.py", "*.yaml", "*.sh")
     helpers = (path for kind in kinds for path in (ROOT / "helpers").rglob(kind))
-    return digest(helpers, ROOT, profile, THREADS, installed(), machine)
-
-
-def installed() -> list[str]:
-    """Return the name and the version of every package that chapters may import here."""
-    return sorted({f"{each.name}=={each.version}" for each in distributions()})
+    installed = sorted({f"{each.name}=={each.version}" for each in distributions()})
+    return digest(helpers, ROOT, profile, THREADS, installed, machine)
 
 
 def cache_path() -> Path:
@@ -88,15 +84,12 @@ def alone() -> Iterator[None]:
     lock = FileLock(CACHES.parent / ".lock")
     CACHES.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
-        print("Another build is at work in this checkout: waiting for it.", file=sys.stderr)
-        sys.stderr.flush()
-        lock.acquire()
-    try:
+        print("Another build is at work in this checkout: waiting.", file=sys.stderr, flush=True)
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def record_of(cache: JupyterCacheBase, notebook: Path) -> NbCacheRecord | None:

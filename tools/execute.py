@@ -104,17 +104,12 @@ def run(
     ended: Callable[[Path, float], object] = lambda path, seconds: None,
     variables: dict[str, str] | None = None,
 ) -> str:
-    """Execute copies of notebooks in ``scratch``, check records in ``scratch/checks``.
+    """Execute copies of notebooks, in their order, and return what pytest said of them.
 
-    Args:
-        stale: the notebooks, in the order in which they begin.
-        scratch: an empty folder, not below ``_build``.
-        jobs: how many run at a time.
-        ended: called with each notebook and its seconds as soon as its copy ended, passed or not.
-        variables: of the environment, on top of the usual ones.
-
-    Returns:
-        What pytest said; :func:`problem_of` tells of each copy whether it passed.
+    They lie in ``scratch``, an empty folder not below ``_build``, their records in
+    ``scratch/checks``. ``ended`` is called with each notebook and its seconds as soon as its copy
+    ended; :func:`problem_of` tells whether it passed. ``variables`` of the environment come on
+    top of the usual ones.
     """
     environment = os.environ | {
         "HANDBOOK_CHECKS": str(scratch / "checks"),
@@ -230,12 +225,9 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
 
 
 def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:
-    """Write the records of each chapter to ``_build/checks`` and say how long it took.
+    """Write the records of each chapter to ``_build/checks``, and say how long it took.
 
-    ``passed`` says of each chapter that was executed just now whether it passed.
-
-    Returns:
-        Whether the cache holds all of them.
+    Return whether the cache holds all. ``passed`` has those that were executed just now.
     """
     CHECKS.mkdir(parents=True, exist_ok=True)
     names = {path.stem for path in notebook_cache.notebooks()} - {path.stem for path in chapters}

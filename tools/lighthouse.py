@@ -11,6 +11,7 @@ that run is kept. A book that did not change since it passed is not measured aga
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -50,11 +51,7 @@ def missing() -> str | None:
 
 
 def measure(address: str, form: str) -> dict[str, Any]:
-    """Run Lighthouse once on ``address`` and return its whole result.
-
-    Raises:
-        RuntimeError: it failed; the message holds what it said.
-    """
+    """Run Lighthouse once on ``address`` and return its whole result."""
     flags = [re.sub(r"=(.* .*)", r'="\1"', flag) for flag in browser.ARGUMENTS]
     command = [NODE, str(PROGRAM), address, "--quiet", "--output=json", *FORMS[form]]
     command += [f"--only-categories={','.join(CATEGORIES)}", "--max-wait-for-load=90000"]
@@ -128,4 +125,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.lighthouse", description=__doc__).parse_args()
     sys.exit(main())

@@ -74,11 +74,7 @@ def locked(text: str) -> dict[str, list[Requirement]]:
 
 
 def environment(lock: str) -> str:
-    """Return the text of ``environment.yml`` that belongs to the text of a lock file.
-
-    Raises:
-        KeyError: the lock does not hold a direct dependency; it is older than pyproject.toml.
-    """
+    """Return the text of ``environment.yml`` that belongs to the text of a lock file."""
     pins = locked(lock)
     names = sorted({canonicalize_name(each.name) for each in direct(ENVIRONMENT_EXTRAS)})
     lines = ["name: handbook", "channels: [conda-forge]", "dependencies:"]
@@ -88,34 +84,21 @@ def environment(lock: str) -> str:
     return HEAD + "\n".join(lines) + "\n"
 
 
-def write_environment() -> None:
-    """Write ``environment.yml`` from the present lock."""
-    ENVIRONMENT.write_text(environment(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> None:
     """Resolve, write both lock files, and ``environment.yml`` after them."""
     parser = argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__)
-    parser.add_argument(
-        "--environment-only", action="store_true", help="write environment.yml, resolve nothing"
-    )
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
-    options = parser.parse_args(arguments)
-    if options.environment_only:
-        write_environment()
-        return 0
     common, cuda = [], []
-    for block in resolve(upgrade=options.upgrade):
+    for block in resolve(upgrade=parser.parse_args().upgrade):
         if block.startswith(f"torch=={TORCH}"):
             extra = "".join(f" \\\n    --hash=sha256:{sha256}" for sha256 in TORCH_CPU_WHEELS)
             block = block.rstrip("\n") + extra + "\n"
         (cuda if CUDA.match(block) else common).append(block)
     LOCK.write_text(HEAD + "".join(common), encoding="utf-8")
     LOCKS[1].write_text(HEAD + "".join(cuda), encoding="utf-8")
-    write_environment()
+    ENVIRONMENT.write_text(environment("".join(common)), encoding="utf-8")
     print(f"{len(common)} packages in requirements.lock, {len(cuda)} in requirements-cuda.lock")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

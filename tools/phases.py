@@ -7,25 +7,16 @@ an interruption, and names what failed.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
 import time
+from itertools import groupby
 
 import psutil
 
 ENDED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # the status of what a signal has ended
-
-
-def commands(arguments: list[str]) -> list[tuple[str, list[str]]]:
-    """Return the name and the command of each phase."""
-    found: list[list[str]] = []
-    for argument in arguments:
-        if argument == "--":
-            found.append([])
-        else:
-            found[-1].append(argument)
-    return [(name, command) for name, *command in found]
 
 
 def run(command: list[str]) -> int:
@@ -50,11 +41,16 @@ def terminate(*_: object) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the phases and print the table; return the status of the first that failed, or 0."""
-    keep_going = arguments[:1] == ["--keep-going"]
-    phases = commands(arguments[keep_going:])
-    width = max(len(name) for name, _ in phases)
+    parser = argparse.ArgumentParser(prog="python -m tools.phases", description=__doc__)
+    parser.add_argument("--keep-going", action="store_true", help="after a failure too")
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    keep_going = parser.parse_args(arguments[:at]).keep_going
+    phases = [list(each) for dashes, each in groupby(arguments[at:], "--".__eq__) if not dashes]
+    if not phases:
+        parser.error("there is no phase: -- NAME COMMAND")
+    width = max(len(name) for name, *_ in phases)
     table, begin, status = [], time.perf_counter(), 0
-    for name, command in phases:
+    for name, *command in phases:
         print(f"\n=== {name}", flush=True)
         began = time.perf_counter()
         ended = run(command)

@@ -7,6 +7,7 @@ gets the same set-up cell for Colab, which is defined here.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tomllib
@@ -50,12 +51,7 @@ class Addresses(NamedTuple):
 
 
 def wanted(root: Path = ROOT) -> Addresses:
-    """Return the addresses that ``pyproject.toml`` sets.
-
-    Raises:
-        ValueError: the repository is not ``https://github.com/owner/name``, or the book's
-            address does not end in a slash.
-    """
+    """Return the addresses that ``pyproject.toml`` sets; ValueError if one has another form."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = Addresses(project["urls"]["Repository"], project["urls"]["Book"])
     if not re.fullmatch(re.escape(GITHUB) + r"[\w.-]+/[\w.-]+", found.repository):
@@ -102,6 +98,7 @@ def _with_set_up(text: str, source: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.repository", description=__doc__).parse_args()
     try:
         print("\n".join(rewrite()) or "Every file shows these addresses already.")
     except ValueError as problem:

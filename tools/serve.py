@@ -33,17 +33,9 @@ class Pages(web.StaticFileHandler):
 
 @contextlib.contextmanager
 def serve(folder: Path | str = HTML, *, prefix: str = "/") -> Iterator[str]:
-    """Serve ``folder`` on a free port as long as the ``with`` block lasts.
+    """Serve ``folder`` below ``prefix`` on a free port as long as the ``with`` block lasts.
 
-    Args:
-        folder: the root of the site, such as ``_build/html``.
-        prefix: the path below which the site stands, such as ``/handbook/``.
-
-    Yields:
-        The address of the site, ending in ``prefix``: ``http://127.0.0.1:41234/``.
-
-    Raises:
-        FileNotFoundError: ``folder`` is no folder.
+    It yields the address of the site: ``http://127.0.0.1:41234/handbook/``.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")

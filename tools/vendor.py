@@ -7,6 +7,7 @@ needs are kept there, so that building it needs no npm.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -18,19 +19,6 @@ from tools.cache import ROOT
 
 VENDOR = ROOT / "book" / "_vendor"
 ICONS = "fontawesome/icons.json"
-
-
-def fetch(scratch: Path) -> Path:
-    """Let npm install both packages in ``scratch``; return the folder in which they are.
-
-    Raises:
-        OSError: npm is missing.
-        CalledProcessError: npm could not fetch a package; it has said why.
-    """
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(VENDOR / name, scratch)
-    subprocess.run(["npm", "ci", "--loglevel=error"], cwd=scratch, check=True)
-    return scratch / "node_modules"
 
 
 def copy_katex(package: Path, target: Path) -> None:
@@ -62,14 +50,18 @@ def copy_icons(package: Path, target: Path) -> None:
 def main() -> None:
     """Fetch both packages and replace the files of the book."""
     with tempfile.TemporaryDirectory() as scratch:
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(VENDOR / name, scratch)
         try:
-            packages = fetch(Path(scratch))
+            subprocess.run(["npm", "ci", "--loglevel=error"], cwd=scratch, check=True)
         except (OSError, subprocess.CalledProcessError) as problem:
             sys.exit(f"error: npm could not fetch the packages: {problem}")
+        packages = Path(scratch, "node_modules")
         copy_katex(packages / "katex", VENDOR / "katex")
         copy_icons(packages / "@fortawesome/fontawesome-free", VENDOR / "fontawesome")
     print("book/_vendor is written anew; look at the difference before you commit it.")
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.vendor", description=__doc__).parse_args()
     main()

@@ -18,7 +18,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from docutils import nodes
@@ -116,8 +116,6 @@ def _readable_defaults(
 
 class ApiModules(SphinxDirective):
     """A table of the rooms of ``helpers``: its page, and what it holds."""
-
-    has_content: ClassVar[bool] = False
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
@@ -227,6 +225,3 @@ def _once_in_a_section(_app: Sphinx, env: BuildEnvironment) -> None:
                     first[place] = name
                     linked.add(place)
             snippet.names = list(first.values())
-
-
-__all__ = ["ApiModules", "libraries", "own_name", "readable", "rooms", "setup", "summary_of"]

@@ -149,6 +149,3 @@ def _visit_display(writer: Any, node: nodes.math_block) -> None:
     writer.body.append(html)
     writer.body.append(f"</{tag}>" + ("\n" if tag == "div" else ""))
     raise nodes.SkipNode
-
-
-__all__ = ["Formula", "display_source", "setup", "typeset"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -43,43 +43,25 @@ def _records() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in chapters if path.exists()]
 
 
-def _run_of(chapter: str) -> dict[str, Any]:
-    """The run of a chapter as its page shows it; empty if it was not run by our tools."""
-    path = notebook_cache.CHECKS / f"{chapter}.json"
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if not records.get("executed") or records.get("execution_seconds") is None:
-        return {}
-    return {
-        "seconds": records["execution_seconds"],
-        "executed": records["executed"],
-        "profile": records.get("profile", ""),
-        "checks": len(records["checks"]),
-    }
-
-
 def _say_how_it_ran(app: Sphinx, doctree: nodes.document, name: str) -> None:
     """Put a line below the title of a chapter: how long it ran, when, how many checks held."""
     title = next(iter(doctree.findall(nodes.title)), None)
-    chapter = name.removeprefix("notebooks/")
-    if chapter == name or title is None or not (run := _run_of(chapter)):
+    ran = {f"notebooks/{run['chapter']}": run for run in _records() if run.get("executed")}
+    if title is None or name not in ran:
         return
-    uri = app.builder.get_relative_uri(name, "book/ledger") + f"#ledger-{chapter}"
-    words = "1 check" if run["checks"] == 1 else f"{run['checks']} checks"
-    profile = f" ({run['profile']} profile)" if run["profile"] else ""
+    run = ran[name]
+    uri = app.builder.get_relative_uri(name, "book/ledger") + f"#ledger-{run['chapter']}"
     # Raw, so that it does not become the page's description.
-    day = run["executed"][:10]
     line = (
-        f'<p class="handbook-run">Ran in {run["seconds"]:.0f} s on {day}{profile}. '
-        f'<a class="reference internal" href="{uri}">{words}</a> held.</p>'
+        f'<p class="handbook-run">Ran in {run["execution_seconds"]:.0f} s on '
+        f"{run['executed'][:10]} ({run['profile']} profile). "
+        f'<a class="reference internal" href="{uri}">{len(run["checks"])} checks</a> held.</p>'
     )
-    paragraph = nodes.raw("", line, format="html")
-    title.parent.insert(title.parent.index(title) + 1, paragraph)
+    title.parent.insert(title.parent.index(title) + 1, nodes.raw("", line, format="html"))
 
 
 class CheckLedger(SphinxDirective):
     """All checks of the last build: chapter, claim, figure, bound."""
-
-    has_content: ClassVar[bool] = False
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each chapter, with a table of its checks."""
@@ -105,8 +87,6 @@ class CheckLedger(SphinxDirective):
 
 class ExecutionTimes(SphinxDirective):
     """How long each chapter took when it was last executed, and when that was."""
-
-    has_content: ClassVar[bool] = False
 
     def run(self) -> list[nodes.Node]:
         """Return one table of all chapters."""
@@ -180,6 +160,3 @@ def _row_group(kind: type[nodes.Element], rows: list[tuple]) -> nodes.Element:
             row += entry
         group += row
     return group
-
-
-__all__ = ["CheckLedger", "ExecutionTimes", "setup"]

@@ -124,6 +124,3 @@ def mask_of(character: str) -> str:
                 "background-color:currentColor;display:inline-block;width:1em;height:1em"
             )
     raise MissingIcon(f"U+{code_point}")
-
-
-__all__ = ["MissingIcon", "draw_in_page", "drawing", "mask_of", "name_of"]

@@ -37,15 +37,20 @@ SCRIPTS = (
     "clipboard.min.js", "copybutton.js", "scripts/sphinx-book-theme.js",
     "scripts/pydata-sphinx-theme.js",
 )  # fmt: skip
-# The theme makes wide boxes reachable by keyboard, but without a name, and by measuring the
-# whole page at once, which a long chapter on a phone pays for with seconds. pages.js does it.
+# What is replaced in them. Each began its work at once, which on a phone held up the reader for a
+# fifth of a second in one piece; now it has a task of its own. And the theme makes wide boxes
+# reachable by keyboard, but without a name, and by measuring the whole page; pages.js does it.
+AT_ONCE = ("document.readyState?e():", "document.readyState?setTimeout(e):")
 PATCHES = {
-    "scripts/pydata-sphinx-theme.js": (
-        '["pre",".nboutput > .output_area",".cell_output > .output",".jp-RenderedHTMLCommon",'
-        '".pst-scrollable-table-container"]',
-        '["[data-left-to-the-theme]"]',
-    )
-}
+    "doctools.js": [("    callback();", "    setTimeout(callback);")],
+    "copybutton.js": [("    cb()\n", "    setTimeout(cb)\n")],
+    "scripts/sphinx-book-theme.js": [AT_ONCE],
+    "scripts/pydata-sphinx-theme.js": [
+        AT_ONCE,
+        ('["pre",".nboutput > .output_area",".cell_output > .output",".jp-RenderedHTMLCommon",'
+         '".pst-scrollable-table-container"]', '["[data-left-to-the-theme]"]'),
+    ],
+}  # fmt: skip
 # Scripts that only a page which holds this needs.
 SCRIPTS_FOR = {
     "attention-explorer.js": re.compile(r'<div class="attention-explorer">'),
@@ -140,11 +145,10 @@ def _finish(app: Sphinx, problem: Exception | None) -> None:
     pages = {path: text for path, text in pages.items() if static not in path.parents}
     try:
         finished = {path: finish(text, path) for path, text in pages.items()}
-        script = _script(static)
-        style = _style(app, static, finished.values(), script)
+        versions = {"book.js": _write(static / "book.js", _script(static))}
+        style = _style(app, static, finished.values())
     except (icons.MissingIcon, FileNotFoundError) as missing:
         raise ExtensionError(f"ERROR: {missing}") from missing
-    versions = {"book.js": _write(static / "book.js", script)}
     versions["book.css"] = _write(static / "book.css", style)
     for path, text in finished.items():
         text = packed.apart(with_versions(text, versions), path, static)
@@ -165,13 +169,14 @@ def _script(static: Path) -> str:
 
 
 def _patched(name: str, text: str) -> str:
-    before, after = PATCHES.get(name, ("", ""))
-    if before not in text:
-        raise ExtensionError(f"ERROR: {name} has changed; look at PATCHES in pages.py")
-    return text.replace(before, after) if before else text
+    for before, after in PATCHES.get(name, ()):
+        if text.count(before) != 1:
+            raise ExtensionError(f"ERROR: {name} has changed; look at PATCHES in pages.py")
+        text = text.replace(before, after)
+    return text
 
 
-def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
+def _style(app: Sphinx, static: Path, pages: Any) -> str:
     names = [_local_name(style.filename) for style in app.builder._css_files]
     names = [*THEME_STYLES, *(name for name in names if name and name not in THEME_STYLES)]
     # The rules of KaTeX stand before ours, which mend some of them.
@@ -179,10 +184,8 @@ def _style(app: Sphinx, static: Path, pages: Any, script: str) -> str:
     used = style_sheets.Used()
     for text in pages:
         used.add_page(text)
-    used.add_script(script)
     for path in static.glob("*.js"):
-        if path.name != "book.js":
-            used.add_script(path.read_text(encoding="utf-8"))
+        used.add_script(path.read_text(encoding="utf-8"))
     sheets = style_sheets.bundle(static, dict.fromkeys(names))
     return style_sheets.prune(katex + sheets, used)
 
@@ -269,10 +272,8 @@ def _with_breaks(table: str) -> str:
 def _with_size(tag: str, page: Path) -> str:
     """Give an image its own width and height, so that nothing moves when it arrives."""
     source = re.search(r'\bsrc="([^":?#]+)"', tag)
-    if source is None or re.search(r"\b(width|height)=", tag):
-        return tag
-    size = _size_of((page.parent / source[1]).resolve())
-    if size is None:
+    size = source and _size_of((page.parent / source[1]).resolve())
+    if not size or re.search(r"\b(width|height)=", tag):
         return tag
     return f'{tag[:-1].rstrip("/ ")} width="{size[0]}" height="{size[1]}">'
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
 from pybtex.database import Entry
@@ -131,8 +131,6 @@ class index_placeholder(nodes.General, nodes.Element):
 class SubjectIndex(SphinxDirective):
     """All index entries of the book, with the names of the places they lead to."""
 
-    has_content: ClassVar[bool] = False
-
     def run(self) -> list[nodes.Node]:
         """Return a placeholder."""
         return [index_placeholder()]
@@ -184,6 +182,3 @@ def _place(app: Sphinx, uri: str) -> str:
                 return f"{number} {re.sub(EXERCISE, '', heading)}"
         return f"{number} {app.env.titles[docname].astext()}"
     return app.env.titles[docname].astext()
-
-
-__all__ = ["HandbookStyle", "IndexSections", "SubjectIndex", "TagChinese", "setup"]

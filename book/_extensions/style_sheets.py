@@ -22,6 +22,9 @@ TAGS = re.compile(r"<([a-zA-Z][a-zA-Z0-9-]*)")
 # Elements that a browser adds, or that a script makes, without their standing in any page.
 ALWAYS = {"html", "body", "tbody", "mark", "dialog"}
 ICON_FONT = re.compile(r"Font ?Awesome", re.IGNORECASE)
+# Every icon is a drawing in its page, and a drawing has nothing before it. A browser would make a
+# document of each mask all the same, a third of what the first look at a page costs.
+BEFORE_ICON = re.compile(r"\.fa-[\w-]+::?before")
 KEPT_AT_RULES = {"media", "supports", "layer", "container"}
 
 
@@ -133,9 +136,9 @@ def _kept(rules: list, used: Used) -> list[str]:
     result = []
     for rule in rules:
         if rule.type == "qualified-rule":
-            selectors = [one for one in _selectors(rule.prelude) if used.can_match(one)]
-            if selectors:
-                text = ",".join(tinycss2.serialize(one).strip() for one in selectors)
+            matching = filter(used.can_match, _selectors(rule.prelude))
+            selectors = [tinycss2.serialize(one).strip() for one in matching]
+            if text := ",".join(one for one in selectors if not BEFORE_ICON.fullmatch(one)):
                 result.append(f"{text}{{{_declarations(rule.content)}}}")
         elif rule.type == "at-rule" and rule.content is None:
             continue  # @charset: the server says it; imports are in place already
@@ -191,6 +194,3 @@ def _is_used(family: str, css: str) -> bool:
 def _one_format(text: str) -> str:
     sources = re.findall(r"url\([^)]*\)\s*format\(['\"]?woff2['\"]?\)", text)
     return re.sub(r"src:[^;}]*", f"src:{sources[0]}", text) if sources else text
-
-
-__all__ = ["Used", "bundle", "prune"]

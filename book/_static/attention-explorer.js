@@ -9,29 +9,18 @@
   const NAMED = 3; // how many of the words that are looked at the summary names
   let made = 0;
 
-  /** Return a new element with attributes and children; texts become text, never markup. */
-  function element(name, attributes = {}, ...children) {
-    const node = document.createElement(name);
+  /** Give a new element attributes and children; texts become text, never markup. */
+  function filled(node, attributes, children) {
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
     node.append(...children);
     return node;
   }
 
-  function drawn(name, attributes, text = "") {
-    const node = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    node.textContent = text;
-    return node;
-  }
-
-  /** Bytes, one for each weight: its hundredths, in the order layer, head, query, key. */
-  function decoded(text) {
-    return Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-  }
-
-  function figures(hundredths) {
-    return (hundredths / 100).toFixed(2);
-  }
+  const element = (name, attributes = {}, ...children) =>
+    filled(document.createElement(name), attributes, children);
+  const drawn = (name, attributes, ...children) =>
+    filled(document.createElementNS(SVG, name), attributes, children);
+  const figures = (hundredths) => (hundredths / 100).toFixed(2);
 
   /** Name a token; one that occurs again says which of them it is. */
   function named(tokens, place) {
@@ -60,8 +49,12 @@
     const count = tokens.length;
     const room = LETTER * Math.max(...tokens.map((token) => token.length)) + 12;
     const side = room + count * CELL + 2;
-    const picture = drawn("svg", { viewBox: `0 0 ${side} ${side}`, role: "img" });
-    picture.setAttribute("aria-label", label);
+    const viewBox = `0 0 ${side} ${side}`;
+    const picture = drawn("svg", { viewBox, role: "img", "aria-label": label });
+    const box = (kind, row, column, width, more) => {
+      const [x, y] = [room + column * CELL, room + row * CELL];
+      return drawn("rect", { class: kind, x, y, width, height: CELL, ...more });
+    };
     tokens.forEach((token, i) => {
       const middle = room + (i + 0.5) * CELL + 4;
       const bold = i === chosen ? { "font-weight": "bold" } : {};
@@ -71,33 +64,19 @@
       );
     });
     weights.forEach((weight, i) => {
-      if (!weight) return;
-      picture.append(
-        drawn("rect", {
-          class: "attention-explorer-weight",
-          x: room + (i % count) * CELL,
-          y: room + Math.floor(i / count) * CELL,
-          width: CELL,
-          height: CELL,
-          "fill-opacity": weight / 100,
-        }),
-      );
+      const [row, column] = [Math.floor(i / count), i % count];
+      const opacity = { "fill-opacity": weight / 100 };
+      if (weight) picture.append(box("attention-explorer-weight", row, column, CELL, opacity));
     });
-    picture.append(
-      drawn("rect", {
-        class: "attention-explorer-row",
-        x: room,
-        y: room + chosen * CELL,
-        width: count * CELL,
-        height: CELL,
-      }),
-    );
+    picture.append(box("attention-explorer-row", chosen, 0, count * CELL));
     return picture;
   }
 
   function explore(root) {
     const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-    const read = data.sentences.map((one) => ({ ...one, weights: decoded(one.weights) }));
+    // Bytes, one for each weight: its hundredths, in the order layer, head, query, key.
+    const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    const read = data.sentences.map((one) => ({ ...one, weights: bytes(one.weights) }));
     const now = { sentence: 0, ...data.start };
     const controls = element("div", {
       class: "attention-explorer-controls",
@@ -107,14 +86,15 @@
 
     const select = element("select", { autocomplete: "off" });
     read.forEach((one, i) => select.append(element("option", { value: i }, one.text)));
-    const layers = choices("Layer", "attention-explorer-numbers", [...Array(data.layers).keys()].map((i) => [String(i)]), (i) => {
-      now.layer = i;
-      show();
-    });
-    const heads = choices("Head", "attention-explorer-numbers", [...Array(data.heads).keys()].map((i) => [String(i)]), (i) => {
-      now.head = i;
-      show();
-    });
+    /** Choices of which one changes what is shown now, under `key`. */
+    const choose = (legend, kind, labels, key) =>
+      choices(legend, kind, labels, (i) => {
+        now[key] = i;
+        show();
+      });
+    const numbers = (count) => [...Array(count).keys()].map((i) => [String(i)]);
+    const layers = choose("Layer", "attention-explorer-numbers", numbers(data.layers), "layer");
+    const heads = choose("Head", "attention-explorer-numbers", numbers(data.heads), "head");
     const words = element("div");
     const summary = element("p", { class: "attention-explorer-summary", role: "status" });
     const map = element("div", { class: "attention-explorer-map" });
@@ -127,10 +107,7 @@
         " ",
         element("span", { class: "attention-explorer-number" }),
       ]);
-      word = choices("Word that looks", "attention-explorer-words", faces, (i) => {
-        now.word = i;
-        show();
-      });
+      word = choose("Word that looks", "attention-explorer-words", faces, "word");
       words.replaceChildren(word.box);
       show();
     }
@@ -165,29 +142,20 @@
       now.word = same >= 0 ? same : 1;
       newSentence();
     });
-    controls.append(
-      element("label", { class: "attention-explorer-sentence" }, "Sentence", select),
-      layers.box,
-      heads.box,
-      words,
-      summary,
-      map,
-    );
+    const sentence = element("label", { class: "attention-explorer-sentence" }, "Sentence", select);
+    controls.append(sentence, layers.box, heads.box, words, summary, map);
     newSentence();
     root.append(controls);
     root.querySelector(".attention-explorer-figure").remove();
   }
 
   // Made when the reader comes near, so that a page does not wait for it.
-  const near = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        near.unobserve(target);
-        explore(target);
-      }
-    },
-    { rootMargin: "100%" },
-  );
+  const begin = (entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      near.unobserve(target);
+      explore(target);
+    }
+  };
+  const near = new IntersectionObserver(begin, { rootMargin: "100%" });
   document.querySelectorAll(".attention-explorer").forEach((root) => near.observe(root));
 })();

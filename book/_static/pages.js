@@ -68,18 +68,9 @@
         if (event.relatedTarget && !menu.contains(event.relatedTarget)) open(button, false);
       });
       menu.addEventListener("keydown", (event) => {
-        const entries = [...menuOf(button).querySelectorAll("a, button")];
-        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-        if (event.key === "Escape" && isOpen(button)) {
-          open(button, false);
-          button.focus();
-        } else if (step) {
-          event.preventDefault();
-          open(button, true);
-          const at = entries.indexOf(document.activeElement);
-          const next = at < 0 && step < 0 ? entries.length - 1 : at + step;
-          entries[(next + entries.length) % entries.length].focus();
-        }
+        if (event.key !== "Escape" || !isOpen(button)) return;
+        open(button, false);
+        button.focus();
       });
     }
     document.addEventListener("click", (event) => {
