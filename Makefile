@@ -28,8 +28,6 @@ UNIT := -m "not built and not rehearsal and not colab" $(BESIDE) worksteal
 REHEARSAL := env HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(PYTEST) -m rehearsal -s
 # Each of the processes opens a browser of its own.
 BUILT := -m built $(BESIDE) worksteal
-# Most files of the packages are never imported: each is compiled when it is.
-LOCKED := -qq --require-hashes --no-deps --no-compile
 PHASES := $(RUN) -m tools.phases
 UV := $(RUN) -m uv
 # The version of torch that the lock holds, as a requirement.
@@ -159,9 +157,9 @@ $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@echo "Installing the pinned packages into $(VENV) (a few minutes)"
 	@[ "$(TORCH)" != cpu ] || { $(RUN) -m pip install -qq uv && \
 	  VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --torch-backend cpu $(TORCH_PIN); }
-	@$(RUN) -m pip install $(LOCKED) -r requirements.lock
+	@$(RUN) -m pip install -qq --require-hashes --no-deps -r requirements.lock
 	@if $(RUN) -c 'import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))'; \
-	  then $(RUN) -m pip install $(LOCKED) -r requirements-cuda.lock; fi
+	  then $(RUN) -m pip install -qq --require-hashes --no-deps -r requirements-cuda.lock; fi
 	@$(RUN) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@$(RUN) -m pip check >/dev/null || { $(RUN) -m pip check; exit 1; }
 	@touch $(STAMP)
