@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import runpy
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -462,6 +464,16 @@ def test_a_save_that_fails_at_any_move_leaves_the_model_before(monkeypatch, tmp_
     assert {*content()} == {*before, "tokenizer_config.json"}
     assert content()["model.safetensors"] != before["model.safetensors"]
     assert {path.name for path in folder.iterdir()} == {*content()}
+
+
+def test_python_runs_the_command_without_a_warning(monkeypatch, capsys, recwarn) -> None:
+    """As `python -m` does, but for importing PyTorch once more."""
+    monkeypatch.setattr(sys, "argv", ["", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("helpers.finetuning", run_name="__main__", alter_sys=True)
+    said = capsys.readouterr()
+    assert (ended.value.code, said.err, list(recwarn)) == (0, "", [])
+    assert "accelerate launch -m helpers.finetuning" in said.out
 
 
 @pytest.mark.parametrize(
