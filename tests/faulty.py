@@ -10,6 +10,7 @@ see :class:`Server`: PyTorch and transformers are imported once.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import json
@@ -68,9 +69,10 @@ def sha256(content: bytes) -> str:
 
 
 def tiny_model(folder: Path) -> Path:
-    """Write a BERT of two narrow layers with the encoder's tokenizer, unless it is there.
+    """Write a BERT of two narrow layers with some of the encoder's words, unless it is there.
 
-    Its weights are large enough to give each text logits of its own.
+    Its weights are large enough to give each text logits of its own. With all words, to hash the
+    tokenizer would take datasets longer than all else that a tiny training does.
     """
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
@@ -81,6 +83,11 @@ def tiny_model(folder: Path) -> Path:
         sizes["initializer_range"] = 0.5
         BertModel(BertConfig(num_hidden_layers=2, **sizes)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(assets.model("encoder")).save_pretrained(folder)
+        path = folder / "tokenizer.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        words = content["model"]["vocab"].items()
+        content["model"]["vocab"] = {word: number for word, number in words if number < 3_000}
+        path.write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -260,6 +267,7 @@ def serve(work: Callable[[list[str]], int]) -> None:
 
     Of several children the others are ended when one fails, as launchers do.
     """
+    gc.freeze()  # so that no child looks through all that was imported
     for line in sys.stdin:
         command, places, limit = json.loads(line)
 
