@@ -4,24 +4,32 @@
 that pip finds in ``FAULTY_LINKS``; ``python tests/faulty.py finetuning …`` is ``python -m
 helpers.finetuning …`` with a tiny BERT and few reviews. ``--killing FOLDER`` runs the command once
 for each moment at which it changes a file in FOLDER, is killed at that very moment, and runs it
-again to its end; it prints a line of JSON for each.
+again to its end; it prints a line of JSON for each. ``--serve`` runs one command after the other,
+see :class:`Server`: PyTorch and transformers are imported once.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -61,15 +69,25 @@ def sha256(content: bytes) -> str:
 
 
 def tiny_model(folder: Path) -> Path:
-    """Write a BERT of two narrow layers with the tokenizer of the encoder, unless it is there."""
+    """Write a BERT of two narrow layers with some of the encoder's words, unless it is there.
+
+    Its weights are large enough to give each text logits of its own. With all words, to hash the
+    tokenizer would take datasets longer than all else that a tiny training does.
+    """
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     if not folder.exists():
         torch.manual_seed(0)
         sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+        sizes["initializer_range"] = 0.5
         BertModel(BertConfig(num_hidden_layers=2, **sizes)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(assets.model("encoder")).save_pretrained(folder)
+        path = folder / "tokenizer.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        words = content["model"]["vocab"].items()
+        content["model"]["vocab"] = {word: number for word, number in words if number < 3_000}
+        path.write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -148,18 +166,21 @@ class Moments:
         setattr(module, name, cut)
 
 
-def in_a_child(work: Callable[[], int], output: Path) -> int:
-    """Do ``work`` in a child of this process; return its exit status, negative if it was killed."""
+def begin(work: Callable[[], int], said: Path) -> BaseProcess:
+    """Do ``work`` in a child of this process; what it says goes to two files in ``said``.
+
+    Its exit status is what ``work`` returns, and negative if it was killed.
+    """
 
     def told() -> None:
-        with output.open("w") as to:
-            os.dup2(to.fileno(), 1), os.dup2(to.fileno(), 2)
+        for number, name in enumerate(("stdout", "stderr"), start=1):
+            with (said / name).open("w") as to:
+                os.dup2(to.fileno(), number)
         sys.exit(work())
 
     child = multiprocessing.get_context("fork").Process(target=told)
     child.start()
-    child.join()
-    return child.exitcode
+    return child
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -174,7 +195,7 @@ def contents(folder: Path) -> dict[str, str]:
 def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[], int]) -> None:
     """Kill ``command`` at its first, second, … change of a file; each time run ``again`` after."""
     scratch = folder.with_name("scratch")
-    output, log = scratch / "output", scratch / "moment"
+    log = scratch / "moment"
     shutil.copytree(folder, scratch / "start")
     for moment in itertools.count(1):
         shutil.rmtree(folder)
@@ -193,18 +214,106 @@ def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[]
                 moments.halve(modeling_utils, "safe_save_file")
             return command()
 
-        status = in_a_child(dying, output)
-        left = contents(folder)
-        after = in_a_child(again, output) if status < 0 else None
-        line = {"moment": log.read_text(), "status": status, "left": left, "after": after}
-        line |= {"then": contents(folder), "said": output.read_text()[-3000:]}
+        def status(work: Callable[[], int]) -> int:
+            child = begin(work, scratch)
+            child.join()
+            return child.exitcode
+
+        line = {"status": status(dying), "moment": log.read_text(), "left": contents(folder)}
+        killed = line["status"] < 0
+        line |= {"after": status(again) if killed else None, "then": contents(folder)}
+        line["said"] = "".join((scratch / name).read_text() for name in ("stdout", "stderr"))
         print(json.dumps(line), flush=True)
-        if status >= 0:
+        if not killed:
             return
+
+
+# --- many commands, one process -----------------------------------------------------
+
+
+class Server:
+    """A program that is in :func:`serve`: what it imports is imported once for all commands."""
+
+    def __init__(self, *program: str, **variables: str) -> None:
+        self.process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"HANDBOOK_PROFILE": "small", "OMP_NUM_THREADS": "1"} | variables,
+        )  # fmt: skip
+
+    def run_all(
+        self, command: list[str], places: list[dict[str, str]], limit: int | None = None
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run ``command`` once for each of these sets of variables, all at the same time.
+
+        No file may grow beyond ``limit``: what a full disk is to a process, without being root.
+        """
+        print(json.dumps([command, places, limit]), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        return [subprocess.CompletedProcess(command, *each) for each in answer]
+
+    def run(
+        self, command: list[str], limit: int | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``command`` once."""
+        return self.run_all(command, [variables], limit)[0]
+
+    def close(self) -> None:
+        """Let the program end."""
+        self.process.communicate(timeout=60)
+
+
+def serve(work: Callable[[list[str]], int]) -> None:
+    """Do ``work`` in children of this process for each command that a :class:`Server` sends.
+
+    Of several children the others are ended when one fails, as launchers do.
+    """
+    gc.freeze()  # so that no child looks through all that was imported
+    for line in sys.stdin:
+        command, places, limit = json.loads(line)
+
+        def in_place(place: dict[str, str], command=command, limit=limit) -> int:
+            os.environ.update(place)
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return work(command)
+
+        with tempfile.TemporaryDirectory() as folder:
+            said, children = [Path(folder, str(number)) for number in range(len(places))], []
+            for each, place in zip(said, places, strict=True):
+                each.mkdir()
+                children.append(begin(lambda place=place: in_place(place), each))
+            while running := [child for child in children if child.exitcode is None]:
+                wait([child.sentinel for child in running])
+                if any(child.exitcode for child in children):
+                    for child in running:
+                        child.kill()
+            answer = [
+                [child.exitcode, (each / "stdout").read_text(), (each / "stderr").read_text()]
+                for child, each in zip(children, said, strict=True)
+            ]
+        print(json.dumps(answer), flush=True)
+
+
+# --- the commands -------------------------------------------------------------------
+
+
+def copying(wheel: Path) -> SimpleNamespace:
+    """Return what stands in for ``subprocess`` where each of many kills would ask pip anew."""
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        shutil.copy(wheel, command[command.index("--dest") + 1])
+        return SimpleNamespace(returncode=0, stderr="")
+
+    return SimpleNamespace(run=run, DEVNULL=None, PIPE=None)
 
 
 def main(arguments: list[str]) -> int:
     """Run a command of the handbook on something small; see the module's docstring."""
+    if arguments == ["--serve"]:
+        from helpers import finetuning
+
+        serve(main)
+        return 0
     folder = None
     if arguments[0] == "--killing":
         folder, arguments = Path(arguments[1]), arguments[2:]
@@ -214,7 +323,10 @@ def main(arguments: list[str]) -> int:
         assets.ASSETS.clear()
         assets.ASSETS["small"] = small_asset(links)
         command, again = assets.main, list(arguments)
-    else:
+        if folder:
+            (wheel,) = links.glob("*.whl")
+            asset_cache.subprocess = copying(wheel)
+    elif program == "finetuning":
         import torch
 
         from helpers import finetuning
@@ -224,6 +336,8 @@ def main(arguments: list[str]) -> int:
         tiny = str(tiny_model(links / "tiny"))
         assets.model = lambda _name: tiny
         command, again = finetuning.main, [*arguments, "--resume"]
+    else:
+        return subprocess.run([program, *arguments]).returncode
     if folder is None:
         return command(list(arguments))
     kill_everywhere(folder, lambda: command(list(arguments)), lambda: command(again))

@@ -1,10 +1,11 @@
-"""``python -m helpers.finetuning`` on few real reviews, as a program whose host can die.
+"""``python -m helpers.finetuning`` on a tiny BERT and few real reviews, whose host can die.
 
-``FAULTY_STEP`` names the step at which the process of rank ``FAULTY_RANK`` is killed, with
-``FAULTY_HOST`` its launcher too; what is started again lives on. ``LOGITS`` names a file for the
-logits of the test reviews. ``EACH`` is a list of arguments in JSON, for one run after the other;
-each process then works in a folder of its own in ``FAULTY_PLACE``, and the one of rank
-``FAULTY_RANK`` finds no memory, and in the last run it is silent.
+``TINY`` names the folder of the model. ``FAULTY_STEP`` names the step at which the process of rank
+``FAULTY_RANK`` is killed, with ``FAULTY_HOST`` its launcher too; what is started again lives on.
+``LOGITS`` names a file for the logits of the test reviews. ``EACH`` is a list of arguments in JSON,
+for one run after the other; each process then works in a folder of its own in ``FAULTY_PLACE``, and
+the one of rank ``FAULTY_RANK`` finds no memory, and in the last run it is silent. ``--serve`` runs
+one command after the other, see ``faulty.Server``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets import Dataset, DatasetDict, load_dataset
+from faulty import serve
 from transformers import Trainer
 
 from helpers import assets, finetuning, memory, profiles
@@ -87,9 +89,13 @@ def refuse_each(cases: list[list[str]]) -> int:
     return status
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the command on something small; see the module's docstring."""
+    if arguments == ["--serve"]:
+        serve(main)
+        return 0
     command.prepare = few_reviews
+    assets.model = lambda _name: os.environ["TINY"]
     profiles.computes_bf16_fast = lambda: False  # the same numbers on every machine
     if "EACH" in os.environ:
         return refuse_each(json.loads(os.environ["EACH"]))
@@ -98,8 +104,8 @@ def main() -> int:
         die_in_training()
     if "LOGITS" in os.environ and os.environ["RANK"] == "0":
         save_logits(os.environ["LOGITS"])
-    return finetuning.main()
+    return finetuning.main(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

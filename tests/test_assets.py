@@ -360,15 +360,11 @@ def test_the_command_says_what_there_is_and_what_it_did(cache, downloads, capsys
     assert capsys.readouterr().out.startswith(said)
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [("assets", "rotten-tomatoes"), ("finetuning --help", "accelerate launch -m helpers.finetun")],
-)
-def test_python_runs_the_commands_without_a_warning(cache, command, said):
-    words = [sys.executable, "-m", *f"helpers.{command}".split()]
+def test_python_runs_the_command_without_a_warning(cache):
+    words = [sys.executable, "-m", "helpers.assets"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert said in done.stdout
+    assert "rotten-tomatoes" in done.stdout
 
 
 # --- data sets, the Hub, the table --------------------------------------------------

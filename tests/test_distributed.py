@@ -11,6 +11,8 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from accelerate.commands import launch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, patch_environment
 from accelerate.utils import launch as launching
-from faulty import contents
+from faulty import Server, contents, tiny_model
 from filelock import FileLock
 from scaled_out import SIZES, few_reviews
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -106,26 +108,40 @@ def hosts(tmp_path_factory) -> None:
     assert addresses == ["10.0.0.1", "10.0.0.2"]
 
 
-def environment(card: str = "lo", **more: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def environment(tiny: Path, card: str = "lo", **more: str) -> dict[str, str]:
     own = {"ACCELERATE_USE_CPU": "true", "HANDBOOK_PROFILE": "small", "OMP_NUM_THREADS": "1"}
-    return os.environ | own | {"GLOO_SOCKET_IFNAME": card} | more
+    return os.environ | own | {"GLOO_SOCKET_IFNAME": card, "TINY": str(tiny)} | more
 
 
-def train_on_two_hosts(folder: Path, output: Path, *more: str, **faults: str) -> list[Ended]:
+def train_on_two_hosts(
+    tiny: Path, folder: Path, output: Path, *more: str, **faults: str
+) -> list[Ended]:
     """By the ready file for several hosts; one process on each."""
     words = ["--config_file", str(READY / "several-hosts.yaml"), "--num_processes", "2"]
     words += ["--mixed_precision", "no", SCALED_OUT, *TINY, "--output", str(output), *more]
     command = f"{shlex.quote(sys.executable)} -m accelerate.commands.launch --machine_rank $1 "
-    return at_two_hosts(command + shlex.join(words), folder, environment("card", **faults))
+    return at_two_hosts(command + shlex.join(words), folder, environment(tiny, "card", **faults))
 
 
-def on_one_host(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Two processes under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run(
-        [*command, *words], env=environment(**more), cwd=ROOT, timeout=PATIENCE,
-        capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def two_processes(tiny):
+    """A function that runs the command on two processes of this host, and has them ready."""
+    server = Server(sys.executable, SCALED_OUT, "--serve")
+
+    def run(*words: str, **more: str) -> list[subprocess.CompletedProcess[str]]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        own = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        own |= environment(tiny, **more)
+        return server.run_all([*words], [own | {"RANK": n, "LOCAL_RANK": n} for n in "01"])
+
+    yield run
+    server.close()
 
 
 def result(output: Path) -> dict[str, object]:
@@ -144,12 +160,11 @@ def errors(said: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, hosts) -> Path:
-    """The output folder of a training on two hosts; ``logits.npy`` in it are the test reviews'."""
+def undisturbed(tmp_path_factory, two_processes) -> Path:
+    """The output folder of a training; ``logits.npy`` in it are the test reviews'."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    logits = str(folder / "logits.npy")
-    ended = train_on_two_hosts(folder / "said", folder / "out", LOGITS=logits)
-    assert [end.status for end in ended] == [0, 0], ended
+    ended = two_processes(*TINY, "--output", str(folder / "out"), LOGITS=f"{folder}/logits.npy")
+    assert [end.returncode for end in ended] == [0, 0], ended
     (folder / "logits.npy").rename(folder / "out/logits.npy")
     return folder / "out"
 
@@ -157,26 +172,34 @@ def undisturbed(tmp_path_factory, hosts) -> Path:
 # --- several hosts ------------------------------------------------------------------
 
 
-def test_one_host_dies_and_both_go_on_from_the_last_checkpoint(undisturbed, tmp_path) -> None:
+def test_one_host_dies_and_both_go_on_from_the_last_checkpoint(
+    hosts, tiny, undisturbed, tmp_path
+) -> None:
     """Host 0 dies, through which the other one found it and which writes the checkpoints."""
     out, faults = tmp_path / "out", DIES | {"FAULTY_RANK": "0", "FAULTY_HOST": "yes"}
-    dead, left = train_on_two_hosts(tmp_path / "killed", out, **faults)
+    dead, left = train_on_two_hosts(tiny, tmp_path / "killed", out, **faults)
     assert (dead.status, left.status) == (137, 1), left.said
     assert left.second - dead.second < 60
     (message,) = errors(left.said)
     assert "Another process of this training is gone or silent" in message
     assert "--resume" in message
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-2"]
-    ended = train_on_two_hosts(tmp_path / "resumed", out, "--resume")
+    ended = train_on_two_hosts(tiny, tmp_path / "resumed", out, "--resume")
     assert [end.status for end in ended] == [0, 0], ended
     assert result(out) == result(undisturbed)
 
 
-def test_torchrun_starts_again_what_died_and_it_goes_on_by_itself(undisturbed, tmp_path) -> None:
-    words = [SCALED_OUT, *TINY, "--output", str(tmp_path / "out")]
+def test_torchrun_starts_again_what_died_and_it_goes_on_by_itself(
+    tiny, undisturbed, tmp_path
+) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["--max-restarts=1", SCALED_OUT, *TINY, "--output", str(tmp_path / "out")]
     # https://github.com/pytorch/pytorch/issues/135712
     faults = DIES | {"FAULTY_RANK": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    done = on_one_host("--max-restarts=1", *words, **faults)
+    done = subprocess.run(
+        command, env=environment(tiny, **faults), cwd=ROOT, timeout=PATIENCE,
+        capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "failed (exitcode: -9)" in done.stderr
     assert result(tmp_path / "out") == result(undisturbed)
@@ -204,7 +227,9 @@ def test_uneven_batches_give_each_review_one_answer_in_its_place(undisturbed) ->
 # --- refused ------------------------------------------------------------------------
 
 
-def test_what_one_process_refuses_ends_all_with_one_line(undisturbed, tmp_path) -> None:
+def test_what_one_process_refuses_ends_all_with_one_line(
+    two_processes, undisturbed, tmp_path
+) -> None:
     """And nobody waits; nothing is overwritten."""
     damaged = shutil.copytree(undisturbed, tmp_path / "damaged")
     (damaged / "checkpoint-6/optimizer.pt").write_bytes(b"")
@@ -223,16 +248,18 @@ def test_what_one_process_refuses_ends_all_with_one_line(undisturbed, tmp_path) 
         f"--output {tmp_path}/slow": "is gone or silent",  # for --timeout seconds
     }
     before = contents(undisturbed), contents(damaged), contents(unreadable)
-    each = json.dumps([[*case.split(), *TINY, "--timeout", "30"] for case in cases])
+    each = json.dumps([[*case.split(), *TINY, "--timeout", "15"] for case in cases])
     faults = {"FAULTY_RANK": "1", "FAULTY_PLACE": str(tmp_path)}
     with FileLock(tmp_path / "busy/.training.lock"):
-        done = on_one_host(SCALED_OUT, EACH=each, **faults)
-    told = errors(done.stderr)
-    assert len(told) == len(cases), done.stderr
+        first, other = two_processes(EACH=each, **faults)
+    told = errors(first.stderr)
+    assert len(told) == len(cases), first.stderr
     for line, said in zip(told, cases.values(), strict=True):
         assert said in line
-    assert done.returncode == 1
-    assert done.stdout.split() == ["1"] * (2 * len(cases) - 1)  # the silent one says nothing
+    assert errors(other.stderr) == []
+    assert first.stdout.split() == ["1"] * len(cases)
+    assert other.stdout.split() == ["1"] * (len(cases) - 1)  # in the last run it is silent
+    assert (first.returncode, other.returncode) == (1, -signal.SIGKILL)
     assert (contents(undisturbed), contents(damaged), contents(unreadable)) == before
     assert {path.name for path in (tmp_path / "small").iterdir()} == {".training.lock"}
 

@@ -6,6 +6,7 @@ command something small to work on. What this machine cannot break is skipped wi
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import gates
 import pytest
-from faulty import CONTENT, contents
+from faulty import CONTENT, Server, contents
 from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 
 from helpers import assets, memory
@@ -52,16 +53,42 @@ def place(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A finished tiny training with two checkpoints, and the environment it ran in."""
+def trainings():
+    """Runs the fine-tuning command, each time in a process of its own, and may mount disks."""
+    server = Server(*alone(), *FAULTY, "--serve")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def trained(trainings, tmp_path_factory):
+    """The folder of a finished tiny training with two checkpoints; beside it lies its model."""
     folder = tmp_path_factory.mktemp("trained")
-    own = {"HANDBOOK_PROFILE": "small", "OMP_NUM_THREADS": "1", "FAULTY_LINKS": str(folder)}
-    succeed(training(folder / "out"), os.environ | own)
-    return folder / "out", os.environ | own
+    sound(trainings.run(training(folder / "out"), FAULTY_LINKS=str(folder)))
+    return folder / "out"
 
 
 def training(output: Path, *more: str) -> list[str]:
-    return [*FAULTY, "finetuning", "--output", str(output), *TINY, *more]
+    return ["finetuning", "--output", str(output), *TINY, *more]
+
+
+def sound(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done
+
+
+@functools.cache
+def alone() -> list[str]:
+    """The words before a command that may mount; none where nobody may."""
+    words = ["unshare", "-m" if os.geteuid() == 0 else "-rm"]
+    trial = [*words, "sh", "-c", "mount -t tmpfs -o size=64k none /mnt"]
+    possible = shutil.which("unshare") and run(trial, dict(os.environ)).returncode == 0
+    return words if possible else []
+
+
+def require_mounting() -> None:
+    if not alone():
+        pytest.skip("a small disk cannot be mounted here, not even with unshare")
 
 
 def run(
@@ -79,9 +106,7 @@ def run(
 def succeed(
     command: list[str], environment: dict[str, str], cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    done = run(command, environment, cwd=cwd)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done
+    return sound(run(command, environment, cwd=cwd))
 
 
 def at_once(
@@ -116,12 +141,9 @@ def same_weights(one: Path, other: Path) -> bool:
 # --- killed -------------------------------------------------------------------------
 
 
-def killed_everywhere(
-    folder: Path, command: list[str], environment: dict[str, str]
-) -> list[dict[str, object]]:
-    """Run ``command`` once for each moment at which it changes a file in ``folder``, see faulty."""
-    done = succeed([*FAULTY, "--killing", str(folder), *command], environment)
-    *lines, last = [json.loads(line) for line in done.stdout.splitlines()]
+def every_kill(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    """What ``faulty.py --killing`` says of each moment, the last of which killed nothing."""
+    *lines, last = [json.loads(line) for line in sound(done).stdout.splitlines()]
     assert last["status"] == 0, last["said"]
     for line in lines:
         assert line["status"] == -signal.SIGKILL
@@ -134,7 +156,7 @@ def test_a_fetch_killed_at_any_moment_leaves_the_old_copy_or_the_new(place, tmp_
     succeed(FETCH, place)
     (cache / "small/config.json").write_bytes(b"damaged")
     old = contents(cache)
-    *lines, last = killed_everywhere(cache, ["assets", "fetch"], place)
+    *lines, last = every_kill(run([*FAULTY, "--killing", str(cache), "assets", "fetch"], place))
     new = last["then"]
     assert set(new) == {f"small/{name}" for name in (*CONTENT, assets.MANIFEST)}
     moments = [line["moment"] for line in lines]
@@ -159,13 +181,13 @@ MOMENTS = {
 }
 
 
-def test_training_killed_at_any_moment_is_resumed_to_the_same_weights(place, tmp_path):
+def test_training_killed_at_any_moment_is_resumed_to_the_same_weights(trainings, tmp_path):
     work = tmp_path / "work"
-    environment = place | {"FAULTY_MOMENTS": f"^({'|'.join(map(re.escape, MOMENTS))})$"}
-    environment.pop("HANDBOOK_ASSETS")  # the tokenizer is the encoder's
     work.mkdir()
-    command = ["finetuning", "--output", str(work / "out"), *TINY, "--evaluations", "3"]
-    *lines, last = killed_everywhere(work, command, environment)
+    command = ["--killing", str(work), *training(work / "out", "--evaluations", "3")]
+    moments = f"^({'|'.join(map(re.escape, MOMENTS))})$"
+    done = trainings.run(command, FAULTY_LINKS=str(tmp_path), FAULTY_MOMENTS=moments)
+    *lines, last = every_kill(done)
     assert {line["moment"] for line in lines} == MOMENTS
     whole, unsealed = last["then"], 0
     weights = [name for name in whole if name.endswith("model.safetensors")]
@@ -191,15 +213,6 @@ def test_training_killed_at_any_moment_is_resumed_to_the_same_weights(place, tmp
 # --- disk and memory ----------------------------------------------------------------
 
 
-def mounting(script: str) -> list[str]:
-    """A command that runs ``script`` where it may mount; skip where nobody may."""
-    command = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c"]
-    trial = "mount -t tmpfs -o size=64k none /mnt"
-    if shutil.which("unshare") is None or run([*command, trial], dict(os.environ)).returncode:
-        pytest.skip("a small disk cannot be mounted here, not even with unshare")
-    return [*command, script]
-
-
 def limit_files(size: int) -> Callable[[], None]:
     """No file may grow beyond ``size``: what a full disk is to a process, without being root."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -212,7 +225,8 @@ def test_a_full_disk_is_named_and_nothing_is_kept(place, tmp_path, size):
     disk.mkdir()
     place["HANDBOOK_ASSETS"] = str(disk / "cache")
     script = f'mount -t tmpfs -o size={size} none "$0"; "$@"; echo "exit $?"; find "$0" -type f'
-    done = run([*mounting(script), str(disk), *FETCH], place)
+    require_mounting()
+    done = run([*alone(), "sh", "-c", script, str(disk), *FETCH], place)
     message = one_clear_message(done.stderr)
     for part in ("small could not be written", "The disk is full", "HANDBOOK_ASSETS"):
         assert part in message
@@ -230,46 +244,53 @@ def test_a_file_that_cannot_grow_is_like_a_full_disk(place, tmp_path, size):
     assert contents(tmp_path / "cache") == old
 
 
-def test_training_on_a_full_disk_ends_with_one_message_and_keeps_the_old_model(trained, tmp_path):
-    out = shutil.copytree(trained[0], tmp_path / "out", ignore=shutil.ignore_patterns("check*"))
+def test_training_on_a_full_disk_ends_with_one_message_and_keeps_the_old_model(
+    trainings, trained, tmp_path
+):
+    out = shutil.copytree(trained, tmp_path / "out", ignore=shutil.ignore_patterns("check*"))
     (out / "training.json").unlink()
     old = contents(out)
-    command = training(out, "--seed", "1")
-    done = run(command, trained[1], limit_files(500_000))
+    command, links = training(out, "--seed", "1"), {"FAULTY_LINKS": str(trained.parent)}
+    done = trainings.run(command, limit=500_000, **links)
     assert done.returncode == 1
     assert "The disk is full" in one_clear_message(done.stderr)
     left = {name: sha256 for name, sha256 in contents(out).items() if "checkpoint" not in name}
     assert left.pop("training.json")
     assert left == old
     assert not list(out.glob(f"checkpoint-*/{assets.MANIFEST}"))
-    succeed([*command, "--resume"], trained[1])  # the half-written one is not in the way
+    sound(trainings.run([*command, "--resume"], **links))  # the half-written is not in the way
 
 
 # What the disk lacks room for: each is written by another library, with errors of its own.
 SMALL_DISKS = {
     "the weights of the first checkpoint": "900k",
-    "its tokenizer": "1500k",
+    "its tokenizer": "1020k",
     "its optimizer": "2500k",
-    "the optimizer of the second one": "6500k",
-    "the trained model": "8500k",
+    "the optimizer of the second one": "5000k",
+    "the trained model": "6600k",
 }
 
 
 @pytest.mark.parametrize("lacking", SMALL_DISKS)
-def test_a_training_that_filled_its_disk_goes_on_once_there_is_room(trained, tmp_path, lacking):
-    (tmp_path / "disk").mkdir()
-    script = f"""
-    mount -t tmpfs -o size={SMALL_DISKS[lacking]} none "$0"
-    "$@" > /dev/null; echo "exit $?"
-    mount -o remount,size=100m "$0"
-    "$@" --resume 2> /dev/null > /dev/null; echo "exit $?"
-    cp -r "$0/out" "$0-copy"
-    """
-    command = [*mounting(script), str(tmp_path / "disk"), *training(tmp_path / "disk/out")]
-    done = run(command, trained[1])
-    assert done.stdout.split("\n") == ["exit 1", "exit 0", ""], done.stderr[-2000:]
+def test_a_training_that_filled_its_disk_goes_on_once_there_is_room(
+    trainings, trained, tmp_path, lacking
+):
+    require_mounting()
+    disk, links = tmp_path / "disk", {"FAULTY_LINKS": str(trained.parent)}
+    disk.mkdir()
+
+    def shell(words: str) -> None:
+        """Only the server sees what it has mounted."""
+        sound(trainings.run(["sh", "-c", words, str(disk)], **links))
+
+    shell(f'mount -t tmpfs -o size={SMALL_DISKS[lacking]} none "$0"')
+    done = trainings.run(training(disk / "out"), **links)
+    assert done.returncode == 1
     assert "The disk is full" in one_clear_message(done.stderr)
-    assert same_weights(tmp_path / "disk-copy", trained[0])
+    shell('mount -o remount,size=100m "$0"')
+    sound(trainings.run(training(disk / "out", "--resume"), **links))
+    shell('cp -r "$0/out" "$0-copy"; umount "$0"')
+    assert same_weights(tmp_path / "disk-copy", trained)
 
 
 def test_a_check_that_cannot_be_recorded_makes_the_build_fail(tmp_path):
@@ -288,7 +309,9 @@ def test_a_check_that_cannot_be_recorded_makes_the_build_fail(tmp_path):
 def test_a_read_only_cache_serves_what_is_sound_and_names_what_it_cannot_mend(place, tmp_path):
     cache = tmp_path / "cache"
     script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
-    protected = [*mounting(script), str(cache)] if os.geteuid() == 0 else []
+    if os.geteuid() == 0:
+        require_mounting()
+    protected = [*alone(), "sh", "-c", script, str(cache)] if os.geteuid() == 0 else []
 
     def read_only() -> subprocess.CompletedProcess[str]:
         cache.chmod(0o555)
@@ -353,12 +376,15 @@ def test_an_asset_with_one_changed_bit_is_named_and_without_a_network_kept(place
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
-def test_one_changed_bit_in_a_checkpoint_is_named_and_not_resumed_from(trained, tmp_path, name):
-    out = shutil.copytree(trained[0], tmp_path / "out")
+def test_one_changed_bit_in_a_checkpoint_is_named_and_not_resumed_from(
+    trainings, trained, tmp_path, name
+):
+    out = shutil.copytree(trained, tmp_path / "out")
     newest = max(out.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     flip(newest / name)
     old = contents(out)
-    done = run(training(out, "--resume"), trained[1])
+    resume, links = training(out, "--resume"), {"FAULTY_LINKS": str(trained.parent)}
+    done = trainings.run(resume, **links)
     assert done.returncode == 1
     message = one_clear_message(done.stderr)
     assert f"{newest / name} is damaged" in message
@@ -366,8 +392,8 @@ def test_one_changed_bit_in_a_checkpoint_is_named_and_not_resumed_from(trained, 
     assert contents(out) == old
     if name == "optimizer.pt":  # what the message advises works
         shutil.rmtree(newest)
-        succeed(training(out, "--resume"), trained[1])
-        assert same_weights(out, trained[0])
+        sound(trainings.run(resume, **links))
+        assert same_weights(out, trained)
 
 
 # --- two at once --------------------------------------------------------------------
@@ -445,29 +471,46 @@ def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
     assert_recorded(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def untimely():
+    """Like ``trainings``, with a clock that says what FAKETIME does."""
+    if shutil.which("faketime") is None:
+        gates.missing("no faketime: Debian's package of that name has it")
+    program = [*FAKETIME, "+0", *FAULTY, "--serve"]
+    server = Server(*program, FAKETIME_NO_CACHE="1")  # so that each command may set it
+    yield server
+    server.close()
+
+
+FAKETIME = ["faketime", "--exclude-monotonic", "-f"]
+
+
 @pytest.mark.parametrize("year", [1971, 2098])
 def test_a_wrong_clock_and_a_home_with_foreign_letters_change_nothing(
-    place, checkout, trained, year
+    place, checkout, untimely, trained, year
 ):
     """Assets are fetched there, a training gives the same weights, a book is built.
 
     Chapters are not executed: Jupyter's kernels cannot wait under faketime.
     """
-    if shutil.which("faketime") is None:
-        gates.missing("no faketime: Debian's package of that name has it")
-    prefix = ["faketime", "--exclude-monotonic", "-f", f"@{year}-05-01 00:00:00"]
-    python = [*prefix, sys.executable]
-    told = succeed([*python, "-c", "import time; print(time.gmtime()[0])"], place).stdout
-    assert told.strip() == str(year), "the clock was not changed"
+    now = f"@{year}-05-01 00:00:00"
+    prefix, variables = [*FAKETIME, now], {"FAKETIME": now, "FAULTY_LINKS": str(trained.parent)}
+    ask = [sys.executable, "-c", "import time; print(time.gmtime()[0])"]
+    for told in (succeed([*prefix, *ask], place), untimely.run(ask, **variables)):
+        assert told.stdout.strip() == str(year), "the clock was not changed"
     home = checkout.parent
     place.pop("HANDBOOK_ASSETS")
     place |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
     for command in ("fetch", "verify", "list"):
         succeed([*prefix, *FAULTY, "assets", command], place)
     assert_whole(home / ".cache/huggingface-handbook/small")
-    succeed([*prefix, *training(home / "out")], trained[1])
-    assert same_weights(home / "out", trained[0])
-    succeed([*python, "-m", "tools.book"], place | {"PYTHONPATH": str(checkout)}, checkout)
+    sound(untimely.run(training(home / "out"), **variables))
+    assert same_weights(home / "out", trained)
+    succeed(
+        [*prefix, sys.executable, "-m", "tools.book"],
+        place | {"PYTHONPATH": str(checkout)},
+        checkout,
+    )
     assert (checkout / "_build/html/page.html").is_file()
     # The Makefile names its programs by relative paths; this is the command that CI relies on.
     (checkout / ".venv").symlink_to(Path(sys.prefix))

@@ -1,9 +1,12 @@
 """The recipe: splits without shared films, shortening, freezing, prediction order, command."""
 
+import functools
 import json
 import os
 import re
+import runpy
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -146,9 +149,14 @@ def test_clean_answers_as_its_rule_says(text: str) -> None:
     assert finetuning.clean(text) == re.sub(r"(\s*<br\s*/?>\s*)+", " ", text)
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
+@functools.cache
+def encoders_tokenizer():
     return AutoTokenizer.from_pretrained(assets.model("encoder"))
+
+
+@pytest.fixture
+def tokenizer():
+    return encoders_tokenizer()
 
 
 @pytest.mark.parametrize(
@@ -312,8 +320,9 @@ def train_a_little(output: Path, recipe: Recipe, callback: type, best=1, max_ste
     accuracies = iter([0.9 if number == best else 0.5 for number in range(1, 10)])
     limits = {"max_steps": max_steps, "bf16": False, "disable_tqdm": True}
     arguments = finetuning.training_arguments(recipe, output, **limits)
-    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
-    trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments, part, part)
+    trainer = finetuning.build_trainer(
+        tiny_classifier(), encoders_tokenizer(), arguments, part, part
+    )
     trainer.compute_metrics = lambda _: {"accuracy": next(accuracies)}
     trainer.add_callback(callback)
     trainer.train()
@@ -426,11 +435,12 @@ def test_a_bias_is_added_to_the_logits_and_one_that_the_model_cannot_hold_change
         torch.testing.assert_close(model(ids).logits, before + torch.tensor([-0.25, 0.25]))
 
 
-def test_a_save_that_fails_at_any_move_leaves_the_model_before(monkeypatch, tmp_path) -> None:
+def test_a_save_that_fails_at_any_move_leaves_the_model_before(
+    monkeypatch, tokenizer, tmp_path
+) -> None:
     """And nothing beside the folder, which may be a disk of its own."""
     folder = tmp_path / "model"
     arguments = finetuning.training_arguments(Recipe(), tmp_path, validate=False, bf16=False)
-    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     trainer = finetuning.build_trainer(tiny_classifier(), tokenizer, arguments)
     finetuning.save_classifier(trainer, folder)
     (folder / "mine.txt").write_text("of the reader")
@@ -462,6 +472,16 @@ def test_a_save_that_fails_at_any_move_leaves_the_model_before(monkeypatch, tmp_
     assert {*content()} == {*before, "tokenizer_config.json"}
     assert content()["model.safetensors"] != before["model.safetensors"]
     assert {path.name for path in folder.iterdir()} == {*content()}
+
+
+def test_python_runs_the_command_without_a_warning(monkeypatch, capsys, recwarn) -> None:
+    """As `python -m` does, but for importing PyTorch once more."""
+    monkeypatch.setattr(sys, "argv", ["", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("helpers.finetuning", run_name="__main__", alter_sys=True)
+    said = capsys.readouterr()
+    assert (ended.value.code, said.err, list(recwarn)) == (0, "", [])
+    assert "accelerate launch -m helpers.finetuning" in said.out
 
 
 @pytest.mark.parametrize(

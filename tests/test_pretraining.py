@@ -1,6 +1,7 @@
 """Sentence pairs, masks, BERT's two heads and checkpoints, against transformers and by counting."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -411,7 +412,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatc
 # --- the chapter's own loop, killed -----------------------------------------------------
 
 AROUND = """
-import itertools, json, sys
+import itertools, json, multiprocessing, sys
 from pathlib import Path
 import torch
 from accelerate import Accelerator
@@ -425,16 +426,25 @@ torch.set_num_threads(1)
 PAD = 0
 masks = {"mask_id": 4, "special_ids": [0, 1, 2, 3, 4], "vocab_size": 50}
 """
+# For each line of standard input a run in a child, so that PyTorch is imported once.
 RUN = """
-seeded = torch.Generator().manual_seed(0)
-ids = torch.randint(5, 50, (1200, 20), generator=seeded)
-data = ids, (ids > 25).long(), torch.randint(0, 2, (1200,), generator=seeded)
-settings = {"batch": 6, "part": 4, "rate": 1e-3, "steps": 200, "seed": 0}
-torch.manual_seed(0)
-sizes = {"d_model": 16, "num_heads": 2, "encoder_layers": 1, "d_ff": 32, "max_length": 20}
-model = BertPretraining(pretraining.bert_config(50, **sizes))
-losses = pretrain(model, data, Path(sys.argv[1]), settings, every=3)
-print(json.dumps(losses))
+def run(name):
+    seeded = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 50, (1200, 20), generator=seeded)
+    data = ids, (ids > 25).long(), torch.randint(0, 2, (1200,), generator=seeded)
+    settings = {"batch": 6, "part": 4, "rate": 1e-3, "steps": 200, "seed": 0}
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "num_heads": 2, "encoder_layers": 1, "d_ff": 32, "max_length": 20}
+    model = BertPretraining(pretraining.bert_config(50, **sizes))
+    losses = pretrain(model, data, Path(f"{name}.safetensors"), settings, every=3)
+    Path(f"{name}.json").write_text(json.dumps(losses))
+
+for line in sys.stdin:
+    child = multiprocessing.get_context("fork").Process(target=run, args=line.split())
+    child.start()
+    print(child.pid, flush=True)
+    child.join()
+    print(child.exitcode, flush=True)
 """
 
 
@@ -451,28 +461,36 @@ def loop_of_the_chapter() -> str:
 def test_the_loop_of_the_chapter_survives_sigkill(tmp_path):
     (tmp_path / "run.py").write_text(loop_of_the_chapter(), encoding="utf-8")
 
-    def start(name: str) -> subprocess.Popen:
-        command = [sys.executable, "run.py", name]
-        return subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        )  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "run.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    ) as runs:  # fmt: skip
 
-    file = tmp_path / "killed.safetensors"
-    written = 0.0
-    for delay in (0.1, 0.25):
-        run = start(file.name)
-        while not (file.is_file() and file.stat().st_mtime > written):
-            assert run.poll() is None, "the run ended before it wrote a checkpoint"
-            time.sleep(0.01)
-        time.sleep(delay)
-        run.send_signal(signal.SIGKILL)
-        output, _ = run.communicate(timeout=60)
-        assert run.returncode == -signal.SIGKILL, "it was not killed: it had ended"
-        assert output == ""
-        written = file.stat().st_mtime
-    resumed, _ = start(file.name).communicate(timeout=120)
-    unbroken, _ = start("unbroken.safetensors").communicate(timeout=120)
+        def start(name: str) -> int:
+            print(name, file=runs.stdin, flush=True)
+            return int(runs.stdout.readline())
+
+        def status() -> int:
+            return int(runs.stdout.readline())
+
+        file = tmp_path / "killed.safetensors"
+        written, end = 0.0, time.monotonic() + 120
+        for delay in (0.1, 0.25):
+            number = start("killed")
+            while not (file.is_file() and file.stat().st_mtime > written):
+                assert time.monotonic() < end, "no checkpoint was written"
+                time.sleep(0.01)
+            time.sleep(delay)
+            os.kill(number, signal.SIGKILL)
+            assert status() == -signal.SIGKILL, "it was not killed: it had ended"
+            assert not (tmp_path / "killed.json").exists()
+            written = file.stat().st_mtime
+        for name in ("killed", "unbroken"):
+            start(name)
+            assert status() == 0
+        runs.stdin.close()
+    resumed, unbroken = ((tmp_path / f"{name}.json").read_text() for name in ("killed", "unbroken"))
     assert len(json.loads(unbroken)) == 200
     assert resumed == unbroken  # as text: to the last digit
     weights = [load_file(tmp_path / f"{name}.safetensors") for name in ("killed", "unbroken")]

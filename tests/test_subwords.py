@@ -157,8 +157,13 @@ def ids_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def test_the_encoders_vocabulary_gives_the_ids_of_its_tokenizer(fast, wordpiece, sentences):
+    """Every different word of all texts, in lines of fifty, and each tenth text as it is."""
     assert len(sentences) >= 10_000
-    assert [wordpiece.encode(text) for text in sentences] == ids_of(fast, sentences)
+    words = list(dict.fromkeys(word for text in sentences for word in text.split()))
+    assert len(words) > 50_000
+    texts = [" ".join(words[first : first + 50]) for first in range(0, len(words), 50)]
+    texts += sentences[::10]
+    assert [wordpiece.encode(text) for text in texts] == ids_of(fast, texts)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "x" * 100_000, "文" * 1_000], ids=ascii)

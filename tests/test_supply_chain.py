@@ -13,9 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import check_jsonschema
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.utils import canonicalize_name
 
@@ -39,22 +41,20 @@ def code_of(*folders: str) -> dict[str, str]:
     return found
 
 
-def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAMS / program, *arguments], capture_output=True, text=True)
-
-
 # --- workflows ----------------------------------------------------------------------
 
 
 def test_the_linters_find_nothing_to_say_about_the_workflows():
-    found = run("zizmor", "--offline", "--no-progress", "--persona=regular", GITHUB)
+    command = [PROGRAMS / "zizmor", "--offline", "--no-progress", "--persona=regular", GITHUB]
+    found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
     for schema, paths in (
         ("github-workflows", WORKFLOWS),
         ("dependabot", [GITHUB / "dependabot.yml"]),
     ):
-        found = run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths)
-        assert found.returncode == 0, found.stdout
+        words = ["--builtin-schema", f"vendor.{schema}", *map(str, paths)]
+        checked = CliRunner().invoke(check_jsonschema.main, words)
+        assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -222,7 +222,7 @@ def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monke
     assert re.match(r"01-good: begins, 3 cells\n02-bad: begins, 2 cells\n", said)
     assert re.search(r"(?m)^01-good at cell \d of 3", said)
     assert re.search(r"(?m)^01-good: ends after \d+ s$", said)
-    assert re.search(r"(?m)^02-bad: failed at cell 1 of 2 after \d+ s$", said)
+    assert re.search(r"(?m)^02-bad at cell 1 of 2: failed after \d+ s$", said)
     assert "ZeroDivisionError" in log
     copies = [nbformat.read(tmp_path / "scratch" / path.name, 4) for path in paths]
     assert execute.problem_of(copies[0]) is None

@@ -124,25 +124,29 @@ def run(
     if environment["HANDBOOK_PROFILE"] == "small":
         # The packaged assets are complete; a chapter that reaches for the Hub is mistaken.
         environment["HF_HUB_OFFLINE"] = "1"
-    display = progress.Display()
-    waiting, running = list(stale), {}
+    waiting, running, said = list(stale), {}, time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
                 cells = copy_without_outputs(path, scratch)
-                display.begin(path.stem, scratch / f"{path.stem}.cell", cells)
-                running[path] = (_start(path, scratch, environment), time.perf_counter())
+                print(f"{path.stem}: begins, {cells} cells", flush=True)
+                running[path] = (_start(path, scratch, environment), time.perf_counter(), cells)
             time.sleep(0.2)
-            display.update()
-            for path, (process, begin) in list(running.items()):
+            if time.monotonic() - said >= progress.EVERY:
+                at = [progress.place(scratch / path.name, n) for path, (*_, n) in running.items()]
+                print("; ".join(at), flush=True)
+                said = time.monotonic()
+            for path, (process, begin, cells) in list(running.items()):
                 if process.poll() is not None:
                     seconds = time.perf_counter() - begin
-                    display.end(path.stem, seconds, passed=process.returncode == 0)
+                    at = progress.place(scratch / path.name, cells)
+                    how = f"{at}: failed" if process.returncode else f"{path.stem}: ends"
+                    print(f"{how} after {seconds:.0f} s", flush=True)
                     del running[path]
                     ended(path, seconds)
     finally:
-        for process, _ in running.values():
+        for process, *_ in running.values():
             _end(process)
     logs = (scratch / f"{path.stem}.log" for path in stale)
     return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)

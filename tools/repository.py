@@ -54,10 +54,8 @@ def wanted(root: Path = ROOT) -> Addresses:
     """Return the addresses that ``pyproject.toml`` sets; ValueError if one has another form."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = Addresses(project["urls"]["Repository"], project["urls"]["Book"])
-    if not re.fullmatch(re.escape(GITHUB) + r"[\w.-]+/[\w.-]+", found.repository):
-        raise ValueError(f"Repository must be {GITHUB}owner/name, got {found.repository!r}")
-    if not re.fullmatch(r"https://\S+/", found.book):
-        raise ValueError(f"Book must be an https address that ends in a slash, got {found.book!r}")
+    if not re.fullmatch(rf"{GITHUB}[\w.-]+/[\w.-]+ https://\S+/", " ".join(found)):
+        raise ValueError(f"Repository must be {GITHUB}owner/name, Book end in a slash; got {found}")
     return found
 
 
