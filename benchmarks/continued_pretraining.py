@@ -100,7 +100,7 @@ def continue_pretraining(splits, tokenizer, folder: Path) -> None:
             part.requires_grad_(False)
         ids = train[first : first + settings["steps"] * settings["batch"]]
         data = ids, torch.zeros_like(ids), torch.zeros(len(ids), dtype=torch.long)
-        book["pretrain"](model, data, folder / f"{stage}.safetensors", settings, every=20)
+        book["pretrain"](model, data, folder / f"{stage}.safetensors", settings, every=10)
         first += len(ids)
         if not RESULTS.is_there("pretraining", stage=stage):
             told = {"stage": stage, **settings, "tokens": ids.numel()}
