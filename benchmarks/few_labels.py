@@ -1,6 +1,6 @@
 """Fine-tuning on few labelled articles: the curve of chapter 12 that takes too long there.
 
-    python benchmarks/few_labels.py 8 32 128 512 --seeds 0 1 2
+    python benchmarks/few_labels.py 8 16 32 64 128 256 512 --seeds 0 1 2
 
 Each run trains the upper half of the encoder and a new head on that many articles, their first 48
 tokens, and reads the first 450 test articles. It is added to ``few_labels.json`` beside this file,

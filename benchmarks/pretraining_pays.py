@@ -3,8 +3,9 @@
     python benchmarks/pretraining_pays.py --folder runs/pretraining
 
 The labels of 500, 1,000 and 2,000 reviews are learned from three beginnings of chapter 08's small
-BERT: at random, with what counting knows, and as ``pretraining.py`` left it in the folder. Three
-seeds decide reviews, head and order; all else is equal. Results are added to ``pretraining.json``.
+BERT: at random, with what counting knows, and as ``pretraining.py`` left it in the folder; the
+labels of 500 also from what it left without NSP. Three seeds decide reviews, head and order; all
+else is equal. Results are added to ``pretraining.json``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from helpers.pretraining import to_transformers
 
 TOKENS, EPOCHS, RATE, BATCH = 128, 3, 5e-4, 16
 COUNTS, SEEDS, TEST = (500, 1_000, 2_000), (0, 1, 2), 1_500
-WEIGHTS = "with-nsp-2500.safetensors"
+WEIGHTS = {
+    "pretrained": "with-nsp-2500.safetensors",
+    "without NSP": "without-nsp-2500.safetensors",
+}
 
 
 def main() -> None:
@@ -46,23 +50,24 @@ def main() -> None:
         for seed in SEEDS:
             train = book["splits"]["train"].shuffle(seed=seed).select(range(count))
             train = finetuning.tokenize(train, book["wrapped"], **read)
-            for start in ("random", "counted", "pretrained"):
+            starts = "random", "counted", "pretrained", "without NSP"
+            for start in starts[: 4 if count == COUNTS[0] else 3]:
                 key = {"start": start, "reviews": count, "seed": seed}
                 if pretraining.RESULTS.is_there("fine-tuning", **key):
                     continue
                 begin = time.process_time()
-                model = classifier(book, start, seed, folder / WEIGHTS)
+                model = classifier(book, start, seed, folder)
                 fine_tune(model, train, seed)
                 found = {"accuracy": round(accuracy(model, test), 4), "test": TEST}
                 seconds = round(time.process_time() - begin)
                 pretraining.RESULTS.record("fine-tuning", key | found | {"seconds": seconds})
 
 
-def classifier(book: dict[str, Any], start: str, seed: int, weights: Path) -> nn.Module:
+def classifier(book: dict[str, Any], start: str, seed: int, folder: Path) -> nn.Module:
     """Return the chapter's BERT in one of its beginnings, under a new head."""
     model = book["fresh"](counting=start != "random", seed=seed)
-    if start == "pretrained":
-        model.load_state_dict(load_file(weights))
+    if start in WEIGHTS:
+        model.load_state_dict(load_file(folder / WEIGHTS[start]))
     whole = to_transformers(model)
     set_seed(seed)
     new = BertForSequenceClassification(whole.config)

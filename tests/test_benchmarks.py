@@ -32,21 +32,24 @@ def measured(benchmark: str) -> Any:
 
 def test_the_longer_pretraining_of_chapter_08():
     rows, day = stored("08-bert-pretraining", "pretraining")
-    (run,) = measured("pretraining")["with-nsp"]
-    found = [
-        [each["tokens"] / 1e6, *each["hidden: below unigrams"], *each["NSP accuracy"]]
-        for each in run["curve"]
-    ]
-    assert len(rows) == len(found)
-    for row, figures in zip(rows, found, strict=True):
-        assert row[0] == pytest.approx(figures[0], abs=0.005)
-        assert row[1:] == pytest.approx(figures[1:], abs=0.0006)
-    assert day == run["date"]
+    (both,), (words,) = (measured("pretraining")[name] for name in ("with-nsp", "without-nsp"))
+    settings = "steps", "batch", "part", "rate", "seed"
+    assert [both[name] for name in settings] == [words[name] for name in settings]
+    for row, first, second in zip(rows, both["curve"], words["curve"], strict=True):
+        gains = [x for each in (first, second) for x in each["hidden: below unigrams"]]
+        assert row[0] == pytest.approx(first["tokens"] / 1e6, abs=0.005)
+        assert row[1:] == pytest.approx([*gains, *first["NSP accuracy"]], abs=0.0006)
+        assert first["tokens"] == second["tokens"]
+    assert {both["date"], words["date"]} == {day}
 
 
 def test_what_pretraining_pays_in_chapter_08():
-    values, day = stored("08-bert-pretraining", "pretraining_pays")
-    runs = measured("pretraining")["fine-tuning"]
+    holds_all("pretraining_pays", measured("pretraining")["fine-tuning"])
+
+
+def holds_all(benchmark: str, runs: list[dict[str, Any]]) -> None:
+    """Chapter 08 stores the accuracy of each run, in percent, by labels and seed."""
+    values, day = stored("08-bert-pretraining", benchmark)
     assert {run["date"] for run in runs} == {day}
     for start, percent in values.items():
         mine = (run for run in runs if run["start"] == start)
