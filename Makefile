@@ -103,7 +103,7 @@ lane:
 	  -- baselines env HANDBOOK_BUILD=$(LANE) $(RUN) -m tools.baselines compare
 
 lab: assets ## open the chapters in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. --preferred-dir=notebooks
 
 serve: book ## build the book and serve it on localhost
 	@$(RUN) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

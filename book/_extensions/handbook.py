@@ -114,7 +114,7 @@ def _title_of(chapter: str) -> str:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for line in "".join(cell["source"]).splitlines():
             if cell["cell_type"] == "markdown" and line.startswith("# "):
-                return f"{chapter[:2]} {line[2:].strip()}"
+                return line[2:].strip()
     return chapter
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
@@ -143,6 +142,8 @@ def compute_accuracy(predictions: EvalPrediction) -> dict[str, float]:
     """
     if not np.isfinite(predictions.predictions).all():
         raise ValueError("logits must be finite numbers: the training has diverged")
+    import evaluate  # takes a second, and only this needs it
+
     accuracy = evaluate.load(metrics.path("accuracy"))
     chosen = predictions.predictions.argmax(axis=-1)
     return accuracy.compute(predictions=chosen, references=predictions.label_ids)
