@@ -58,6 +58,18 @@ def holds_all(benchmark: str, runs: list[dict[str, Any]]) -> None:
     assert sum(map(len, values.values())) == len(runs)
 
 
+def test_the_learning_curve_of_chapter_10():
+    values, day = stored("10-imdb", "learning_curve")
+    runs = measured("learning_curve")["IMDB"]
+    assert max(run["date"] for run in runs) == day
+    for reviews, found in values.items():
+        mine = [run for run in runs if run["reviews"] == reviews]
+        mine.sort(key=lambda run: run["seed"])
+        for name, accuracies in found.items():
+            assert accuracies == pytest.approx([run[name] for run in mine], abs=0.00006)
+    assert sum(len(found["both"]) for found in values.values()) == len(runs)
+
+
 def test_the_few_labels_of_chapter_12():
     values, day = stored("12-classification", "few_labels")
     found: dict[int, list[float]] = {}
