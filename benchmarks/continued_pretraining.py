@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from pretraining import code_cells
 from results import Results
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertForPreTraining, set_seed
 
 from helpers import assets, finetuning, pretraining
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results(Path(__file__).with_suffix(".json"), ("torch", "transformers", "tokenizers"))
 LENGTH, REVIEWS, HELD_OUT = 128, 2_500, 256
 STAGES = {  # the new head alone, then everything
@@ -62,15 +61,12 @@ def main() -> None:
 
 def definitions() -> dict[str, Any]:
     """Return the functions that chapter 08 defines, with its imports and nothing else."""
-    text = (ROOT / "notebooks/08-bert-pretraining.ipynb").read_text(encoding="utf-8")
     book: dict[str, Any] = {"__name__": "chapter"}
-    for cell in json.loads(text)["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and "%pip" not in source:
-            tree = ast.parse(source)
-            kinds = ast.Import, ast.ImportFrom, ast.FunctionDef
-            tree.body = [part for part in tree.body if isinstance(part, kinds)]
-            exec(compile(tree, cell["id"], "exec"), book)
+    for name, source in code_cells():
+        tree = ast.parse(source)
+        kinds = ast.Import, ast.ImportFrom, ast.FunctionDef
+        tree.body = [part for part in tree.body if isinstance(part, kinds)]
+        exec(compile(tree, name, "exec"), book)
     return book
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,22 @@ def main() -> None:
             pretrain(book, part, options.folder, options.steps)
 
 
+def code_cells() -> Iterator[tuple[str, str]]:
+    """Yield the id and the source of the chapter's code cells, but the set-up for Colab."""
+    text = (ROOT / "notebooks/08-bert-pretraining.ipynb").read_text(encoding="utf-8")
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "%pip" not in source:
+            yield cell["id"], source
+
+
 def chapter(last: str) -> dict[str, Any]:
     """Run the chapter's code cells up to the one that holds ``last``; return what they define."""
     mpl.use("agg")
-    text = (ROOT / "notebooks/08-bert-pretraining.ipynb").read_text(encoding="utf-8")
     book: dict[str, Any] = {"__name__": "chapter"}
-    for cell in json.loads(text)["cells"]:
-        source = "".join(cell["source"])
-        # Neither the set-up for Colab nor the chapter's own, shorter run
-        if cell["cell_type"] == "code" and "%pip" not in source and "curves" not in source:
-            exec(compile(source, cell["id"], "exec"), book)
+    for name, source in code_cells():
+        if "curves" not in source:  # not the chapter's own, shorter run
+            exec(compile(source, name, "exec"), book)
             if last in source:
                 return book
     raise ValueError(f"chapter 08 has no cell with {last!r}")
