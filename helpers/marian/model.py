@@ -151,9 +151,8 @@ class State:
 class Translator(nn.Module):
     """Encoder, decoder, and one matrix for both embeddings and the output.
 
-    Args:
-        tensors: what :func:`helpers.marian.read` found in a file.
-        dropout: share of the numbers dropped in training after each sublayer and embedding.
+    ``tensors`` is what :func:`helpers.marian.read` found in a file, and ``dropout`` the share of
+    the numbers dropped in training after each sublayer and embedding.
     """
 
     def __init__(
@@ -206,9 +205,7 @@ class Translator(nn.Module):
     ]:
         """Go on by one or more positions; return logits, the new state, and attention weights.
 
-        Args:
-            inputs: embeddings without positions, see :meth:`shifted` and :meth:`step`.
-            state: what came before.
+        ``inputs`` are embeddings without positions, see :meth:`shifted` and :meth:`step`.
         """
         x = self._place(inputs, state.position)
         cells, weights = [], []

@@ -47,22 +47,16 @@ def next_sentence_pairs(
 ) -> list[SentencePair]:
     """Cut documents into segments; give each its own continuation, and that of another document.
 
-    A segment takes whole sentences until it has ``room`` tokens or more, and is then cut to
-    exactly ``room``: the first keeps its end and the second its beginning, so that they meet where
-    two sentences meet. What is left at the end of a document and does not fill two segments is
-    left out. Right and wrong pairs alternate, a wrong one after the right one with the same first
-    segment, and its second segment is that of the next right pair (of another document). So nearly
-    every second segment occurs in a right pair and in a wrong one (not where documents meet), and
-    no length says which pairs are wrong.
+    ``documents`` holds for each document its sentences, and for each sentence its token ids. A
+    segment takes whole sentences until it has ``room`` tokens or more, and is then cut to exactly
+    ``room``: the first keeps its end and the second its beginning, so that they meet where two
+    sentences meet. What is left at the end of a document and does not fill two segments is left
+    out.
 
-    Args:
-        documents: for each document its sentences, for each sentence its token ids.
-        room: tokens in a segment.
-        generator: decides the order; ``None`` for PyTorch's own.
-
-    Returns:
-        Twice as many pairs as the documents hold, in random order. Do not shuffle them again:
-        right and wrong ones that share a segment are to meet in one batch.
+    In random order, each right pair is followed by a wrong one with the same first segment, and the
+    second segment of the next right pair of another document. So nearly every second segment occurs
+    in a right pair and in a wrong one, and no length says which pairs are wrong. Do not shuffle the
+    pairs again: those that share a segment are to meet in one batch.
 
     Raises:
         ValueError: a document has fewer than two sentences, or an empty one; fewer than two
@@ -136,16 +130,9 @@ def pack_pairs(
 ]:
     """Lay out each pair as ``[CLS] first [SEP] second [SEP]`` and fill up with padding.
 
-    Args:
-        pairs: what :func:`next_sentence_pairs` returned.
-        length: number of positions, at least three more than the two segments have tokens.
-        cls_id: stands at the beginning, where the next-sentence head reads.
-        sep_id: ends each segment.
-        pad_id: fills up.
-
-    Returns:
-        Token ids; segments (0 up to the first ``[SEP]`` and for padding, 1 for the second segment);
-        and labels, 0 for a pair that belongs together and 1 for a random one, as in transformers.
+    Returns token ids; segments (0 up to the first ``[SEP]`` and for padding, 1 for the second
+    segment); and labels, 0 for a pair that belongs together and 1 for a random one, as in
+    transformers.
 
     Raises:
         ValueError: a pair is too long, or two of the three ids are the same.
@@ -188,22 +175,15 @@ def mask_tokens(
 
     Each token that is not special is chosen with ``probability``. A chosen one becomes ``[MASK]``
     in 80 percent of the cases, a random id of the whole vocabulary in 10, and stays in 10.
+    ``special_ids`` are all of ``tokenizer.all_special_ids``: ``[UNK]`` too, which nobody could
+    predict. ``generator`` is on the CPU.
 
-    Args:
-        input_ids: what the tokenizer gave. It is not changed.
-        mask_id: the id of ``[MASK]``.
-        special_ids: ids that are never chosen: ``[PAD]``, ``[CLS]``, ``[SEP]``, ``[MASK]``, and
-            ``[UNK]``, which nobody could predict. ``tokenizer.all_special_ids`` has them.
-        vocab_size: number of ids, ``len(tokenizer)``.
-        probability: share of the tokens that are chosen, above 0 and at most 1.
-        generator: where the random numbers come from (on the CPU); ``None`` for PyTorch's own.
-
-    Returns:
-        What the model reads, and the labels: the right id where a token was chosen, elsewhere -100.
+    Returns what the model reads, and the labels: the right id where a token was chosen, elsewhere
+    -100.
 
     Raises:
         ValueError: an id is outside the vocabulary, ``mask_id`` is not among ``special_ids``, or
-            ``probability`` is out of range.
+            ``probability`` is not above 0 and at most 1.
 
     Source: Devlin et al. 2018, section 3.1, task 1, and appendix A.1.
     """

@@ -82,9 +82,7 @@ def learn_merges(
     )
     while len(vocab) < vocab_size and heap:
         count, pair, where = heapq.heappop(heap)
-        if (
-            -count != counts[pair]
-        ):  # it was counted before other merges took some away
+        if -count != counts[pair]:  # other merges took some away
             heapq.heappush(heap, (-counts[pair], pair, where))
             continue
         if -count < max(min_frequency, 1):
@@ -98,9 +96,8 @@ def learn_merges(
         merges.append((left, right))
         found: dict[Pair, set[int]] = defaultdict(set)
         for n in where:
-            for changed, change in merge_in_place(
-                spelled[n], pair, ids[token]
-            ):
+            changes = merge_in_place(spelled[n], pair, ids[token])
+            for changed, change in changes:
                 counts[changed] += change * times[n]
                 if change > 0:
                     found[changed].add(n)
@@ -119,15 +116,11 @@ def merge_in_place(
     while i < len(word) - 1:
         if (word[i], word[i + 1]) == pair:
             if i > 0:
-                changes += [
-                    ((word[i - 1], pair[0]), -1),
-                    ((word[i - 1], token), 1),
-                ]
+                left = word[i - 1]
+                changes += [((left, pair[0]), -1), ((left, token), 1)]
             word[i : i + 2] = [token]
             if i < len(word) - 1:
-                changes += [
-                    ((pair[1], word[i + 1]), -1),
-                    ((token, word[i + 1]), 1),
-                ]
+                right = word[i + 1]
+                changes += [((pair[1], right), -1), ((token, right), 1)]
         i += 1
     return changes

@@ -8,7 +8,6 @@ Source: Vaswani et al. 2017, sections 3 and 5 (https://arxiv.org/abs/1706.03762)
 """
 
 from helpers.transformer.blocks import (
-    ACTIVATIONS,
     Decoder,
     DecoderLayer,
     Encoder,
@@ -28,7 +27,6 @@ from helpers.transformer.training import (
 from helpers.transformer.weights import state_from_bert, state_from_torch
 
 __all__ = [
-    "ACTIVATIONS",
     "Decoder",
     "DecoderLayer",
     "Encoder",
