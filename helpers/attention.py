@@ -18,8 +18,6 @@ from torch.nn import functional as F
 
 from helpers.shapes import at_least_float32, checked
 
-# --- one attention ------------------------------------------------------------------
-
 
 @at_least_float32
 @checked
@@ -67,9 +65,6 @@ def masked_softmax(
     nothing = ~mask.any(dim=-1, keepdim=True)
     scores = scores.masked_fill(~mask, -math.inf).masked_fill(nothing, 0.0)
     return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
-
-
-# --- many heads ---------------------------------------------------------------------
 
 
 class MultiHeadAttention(nn.Module):
@@ -149,9 +144,6 @@ def merge_heads(
     return parts.flatten(2)  # (batch, positions, heads * d_k)
 
 
-# --- masks --------------------------------------------------------------------------
-
-
 @checked
 def causal_mask(
     length: int, *, device: torch.device | str | None = None
@@ -181,9 +173,6 @@ def padding_mask(
             "by mask == 0."
         )
     return allowed.unsqueeze(1)  # (batch, 1, n_keys)
-
-
-# --- the same in little memory ------------------------------------------------------
 
 
 @at_least_float32

@@ -1,11 +1,7 @@
 """A translation model of Marian, read from its own file and run in plain PyTorch (chapter 13).
 
-The model is of the kind that browsers run on a reader's own machine: an encoder of the
-Transformer, and a decoder in which a recurrence, the SSRU, stands in place of self-attention::
-
-    files = Path(assets.model("translator"))
-    translator = marian.Translator(marian.read(files / "model.bin"))
-    print(marian.translate(translator, marian.tokenizer(files), ["Turn off the lights."]))
+The model is of the kind that browsers run on a reader's own machine: an encoder of the Transformer,
+and a decoder in which a recurrence, the SSRU, stands in place of self-attention.
 
 Source: Kim et al. 2019, "From Research to Production and Back: Ludicrously Fast Neural Machine
 Translation" (https://aclanthology.org/D19-5632/).

@@ -35,9 +35,6 @@ def split_sentences(text: str) -> list[str]:
     return _BETWEEN_SENTENCES.split(text.strip())
 
 
-# --- pairs --------------------------------------------------------------------------
-
-
 @checked
 def next_sentence_pairs(
     documents: Sequence[Sequence[Sequence[int]]],
@@ -135,7 +132,8 @@ def pack_pairs(
     transformers.
 
     Raises:
-        ValueError: a pair is too long, or two of the three ids are the same.
+        ValueError: two of the three ids are the same.
+        RuntimeError: a pair with its markers is longer than ``length``.
     """
     if len({cls_id, sep_id, pad_id}) < 3:
         raise ValueError(
@@ -147,18 +145,10 @@ def pack_pairs(
     for row, pair in enumerate(pairs):
         start = len(pair.first) + 2  # of the second segment
         whole = [cls_id, *pair.first, sep_id, *pair.second, sep_id]
-        if len(whole) > length:
-            raise ValueError(
-                f"Pair {row} takes {len(whole)} positions with its "
-                f"markers; expected at most length = {length}."
-            )
-        ids[row, : len(whole)] = torch.tensor(whole)
+        ids[row, : len(whole)] = torch.tensor(whole)  # fails if too long
         segments[row, start : len(whole)] = 1
     labels = [int(pair.is_random) for pair in pairs]
     return ids, segments, torch.tensor(labels, dtype=torch.long)
-
-
-# --- masks --------------------------------------------------------------------------
 
 
 @checked

@@ -147,8 +147,6 @@ class BertPretraining(nn.Module):
         return self.encoder(x, mask.unsqueeze(1))
 
 
-# --- to and from transformers -------------------------------------------------------
-
 _NAMES = {
     "embeddings.token": "bert.embeddings.word_embeddings",
     "embeddings.position": "bert.embeddings.position_embeddings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from tqdm import tqdm
@@ -29,15 +29,6 @@ def tokens_by_id(vocab: Mapping[str, int]) -> dict[int, str]:
     return tokens
 
 
-def tokens_of(ids: Sequence[int], tokens: Mapping[int, str]) -> list[str]:
-    """Return the tokens of ``ids``, refusing an id that the vocabulary lacks."""
-    if unknown := [n for n in ids if n not in tokens]:
-        raise ValueError(
-            f"id {unknown[0]} is not in the vocabulary of {len(tokens)} tokens"
-        )
-    return [tokens[n] for n in ids]
-
-
 def learn_merges(
     words: Mapping[tuple[str, ...], int],
     vocab: list[str],
@@ -50,12 +41,12 @@ def learn_merges(
     """Merge the most frequent pair of neighbours, again and again; return the merges in order.
 
     ``words`` counts words, each a tuple of tokens of ``vocab``, which grows to ``vocab_size``
-    tokens or until no pair occurs ``min_frequency`` times. Of pairs that are equally frequent
-    the one with the smaller ids comes first. ``prefix`` marks tokens that continue a word.
+    tokens or until no pair occurs ``min_frequency`` times. Of pairs that are equally frequent the
+    one with the smaller ids comes first. ``prefix`` marks tokens that continue a word.
 
-    Words and pairs are counted once; each merge then visits the words that hold the pair, and
-    changes the counts of its neighbours. This is the algorithm of Sennrich and others (2016) as
-    the trainer of ``tokenizers`` runs it, ties included.
+    This is the algorithm of Sennrich and others (2016) as the trainer of ``tokenizers`` runs it,
+    ties included: each merge visits the words that hold the pair, and changes the counts of its
+    neighbours.
 
     Raises:
         ValueError: ``vocab_size`` is smaller than the vocabulary that is there already.

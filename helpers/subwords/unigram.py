@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from helpers.shapes import checked
-from helpers.subwords.merging import texts_of, tokens_by_id, tokens_of
+from helpers.subwords.merging import texts_of, tokens_by_id
 
 UNKNOWN = "<unk>"
 SPACE = "▁"
@@ -260,7 +260,7 @@ class Unigram:
         """Return the text of ids, without the space that was put before its first word.
 
         Raises:
-            ValueError: an id is not in the vocabulary.
+            KeyError: an id is not in the vocabulary.
         """
-        text = "".join(tokens_of(ids, self.tokens)).replace(SPACE, " ")
+        text = "".join(self.tokens[n] for n in ids).replace(SPACE, " ")
         return text.removeprefix(" ")

@@ -9,12 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from helpers.shapes import checked
-from helpers.subwords.merging import (
-    learn_merges,
-    texts_of,
-    tokens_by_id,
-    tokens_of,
-)
+from helpers.subwords.merging import learn_merges, texts_of, tokens_by_id
 
 LONGEST_WORD = 100
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -77,13 +72,9 @@ class WordPiece:
     def __init__(
         self, vocab: Mapping[str, int], *, lowercase: bool = True
     ) -> None:
-        """Refuse a vocabulary without ``[UNK]`` or with an id that occurs twice."""
+        """Refuse a vocabulary that has an id twice."""
         self.vocab = dict(vocab)
         self.lowercase = lowercase
-        if "[UNK]" not in self.vocab:
-            raise ValueError(
-                "the vocabulary lacks [UNK], which stands for every unknown word"
-            )
         self.tokens = tokens_by_id(self.vocab)
         self._longest = max(map(len, self.vocab))
 
@@ -157,6 +148,6 @@ class WordPiece:
         """Return the tokens of ids as a text, with a space before all that begin a word.
 
         Raises:
-            ValueError: an id is not in the vocabulary.
+            KeyError: an id is not in the vocabulary.
         """
-        return " ".join(tokens_of(ids, self.tokens)).replace(" ##", "")
+        return " ".join(self.tokens[n] for n in ids).replace(" ##", "")

@@ -16,8 +16,6 @@ from helpers.attention import MultiHeadAttention
 from helpers.shapes import at_least_float32, checked
 from helpers.transformer.config import TransformerConfig
 
-# --- positions ----------------------------------------------------------------------
-
 
 @checked
 def sinusoidal_positions(
@@ -39,9 +37,6 @@ def sinusoidal_positions(
     # (length, d_model / 2, 2), then (length, d_model)
     pairs = torch.stack((angle.sin(), angle.cos()), dim=-1)
     return pairs.flatten(1).to(torch.get_default_dtype())
-
-
-# --- the parts of a block -----------------------------------------------------------
 
 
 class LayerNorm(nn.Module):
@@ -124,9 +119,6 @@ class Residual(nn.Module):
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
-
-
-# --- blocks and stacks --------------------------------------------------------------
 
 
 class EncoderLayer(nn.Module):

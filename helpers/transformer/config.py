@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from helpers.shapes import checked
 
 
@@ -63,9 +61,6 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse choices that do not fit each other before any weight is made."""
-        for name, value in tuple(vars(self).items()):
-            if isinstance(value, np.integer):  # JSON takes Python's only
-                object.__setattr__(self, name, int(value))
         for name in (
             "source_vocab_size", "target_vocab_size", "d_model", "d_ff",
             "num_heads", "encoder_layers", "decoder_layers", "max_length",
