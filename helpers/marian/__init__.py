@@ -19,7 +19,6 @@ from helpers.marian.model import (
 from helpers.marian.reading import config_of, read, state_of, tokenizer
 from helpers.marian.vocabulary import learn_vocabulary
 from helpers.marian.writing import (
-    END_ID,
     UNKNOWN_ID,
     beam_search,
     greedy_search,
@@ -27,7 +26,6 @@ from helpers.marian.writing import (
 )
 
 __all__ = [
-    "END_ID",
     "EVERYDAY",
     "SSRU",
     "UNKNOWN_ID",

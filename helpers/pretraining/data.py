@@ -88,28 +88,20 @@ def next_sentence_pairs(
 
 
 def _neighbours(document, room, number):
-    """Yield segments that follow each other, each text once."""
+    """Return pairs of segments that follow each other, each text once."""
     if len(document) < 2 or not all(document):
         raise ValueError(
             f"Document {number} has fewer than two sentences or an empty "
             "one; expected two or more, because a single sentence has no "
             "next one. Leave such documents out."
         )
-    rest = list(document)
-    while len(rest) >= 2:
-        first, rest = _take(rest, room)
-        second, rest = _take(rest, room)
-        if len(second) >= room:  # else the document has come to its end
-            yield first, second
-
-
-def _take(sentences, room):
-    """Join sentences until there are `room` tokens; return the rest too."""
-    segment, taken = [], 0
-    while taken < len(sentences) and len(segment) < room:
-        segment += sentences[taken]
-        taken += 1
-    return segment, sentences[taken:]
+    segments, segment = [], []
+    for sentence in document:
+        segment = [*segment, *sentence]
+        if len(segment) >= room:
+            segments.append(segment)
+            segment = []
+    return zip(segments[::2], segments[1::2], strict=False)
 
 
 @checked
