@@ -81,7 +81,12 @@ class MultiHeadAttention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.2.
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        dropout: float = 0.0,
+    ) -> None:
         """Make the four projections with PyTorch's own initialization of ``nn.Linear``."""
         super().__init__()
         if num_heads < 1 or d_model % num_heads:
@@ -149,7 +154,8 @@ def causal_mask(
     length: int, *, device: torch.device | str | None = None
 ) -> Bool[Tensor, "{length} {length}"]:
     """Return the mask that lets every position see itself and what came before it."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    everything = torch.ones(length, length, dtype=torch.bool, device=device)
+    return everything.tril()
 
 
 @checked

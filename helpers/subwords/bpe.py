@@ -106,7 +106,7 @@ class BytePairEncoding:
             KeyError: an id is not in the vocabulary.
         """
         spelled = b""
-        for token in map(self.tokens.__getitem__, ids):
+        for token in (self.tokens[n] for n in ids):
             if BYTES.keys() >= set(token):
                 spelled += bytes(BYTES[letter] for letter in token)
             else:  # a special token
