@@ -1,8 +1,7 @@
 """Attention from its definition: scaled dot-product, multi-head, and tiled (chapter 02).
 
-All shapes end in ``positions, features``. A mask is boolean, ``True`` means *may attend*, and it
-must broadcast to the shape of the scores. A query that may attend to nothing gets weights and an
-output of zeros, never NaN.
+A mask is boolean, ``True`` means *may attend*, and it must broadcast to the shape of the scores.
+A query that may attend to nothing gets weights and an output of zeros, never NaN.
 
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2
 (https://arxiv.org/abs/1706.03762).
@@ -18,8 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.shapes import at_least_float32, checked
-
-# --- one attention ------------------------------------------------------------------
 
 
 @at_least_float32
@@ -37,17 +34,9 @@ def scaled_dot_product_attention(
 ]:
     r"""Return ``softmax(query keyᵀ / √d_k) value`` and the softmax's weights.
 
-    Args:
-        query: what each position looks for.
-        key: what each position offers to be found by.
-        value: what each position hands over.
-        mask: ``True`` = may attend.
-        dropout: share of the weights set to zero before they meet the values. It always acts:
-            a module passes 0 when it is not training.
-
-    Returns:
-        The output and the weights. A row of weights sums to 1, or is all zeros where the mask
-        allows nothing. Dropout does not show in the returned weights.
+    A row of weights sums to 1, or is all zeros where the mask allows nothing. ``dropout`` is the
+    share of them set to zero before they meet the values. It always acts, so a module passes 0 when
+    it is not training, and it does not show in the weights that are returned.
 
     Source: Vaswani et al. 2017, equation 1.
     """
@@ -65,15 +54,9 @@ def masked_softmax(
     scores: Float[Tensor, "*batch n_keys"],
     mask: Bool[Tensor, "*#batch #n_keys"] | None = None,
 ) -> Float[Tensor, "*batch n_keys"]:
-    """Return the softmax of ``scores`` over the last dimension, where ``mask`` allows it.
+    """Return the softmax over the last dimension, with zeros where ``mask`` forbids.
 
-    Args:
-        scores: real numbers of any size.
-        mask: ``True`` = may attend.
-
-    Returns:
-        Weights: zero where the mask forbids, and rows that sum to 1 or, where a row allows
-        nothing, to 0. Their gradients are finite too.
+    A row sums to 1 or, where it allows nothing, to 0. The gradients are finite too.
     """
     if mask is None:
         return scores.softmax(dim=-1)
@@ -84,20 +67,13 @@ def masked_softmax(
     return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
-# --- many heads ---------------------------------------------------------------------
-
-
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each in its own subspace of ``d_model / num_heads``.
 
-    The four projections ``query``, ``key``, ``value`` and ``output`` are registered in this
-    order, each an ``nn.Linear(d_model, d_model)`` with a bias. One ``Linear`` holds the
-    matrices of all heads: rows ``i * d_k`` to ``(i + 1) * d_k`` belong to head ``i``.
-
-    Args:
-        d_model: width of the vectors that go in and come out.
-        num_heads: how many heads; must divide ``d_model``.
-        dropout: share of the attention weights dropped in training.
+    The projections ``query``, ``key``, ``value`` and ``output`` are registered in this order, each
+    an ``nn.Linear(d_model, d_model)`` with a bias. One ``Linear`` holds the matrices of all heads:
+    rows ``i * d_k`` to ``(i + 1) * d_k`` belong to head ``i``. ``dropout`` is the share of the
+    attention weights dropped in training.
 
     Raises:
         ValueError: ``num_heads`` does not divide ``d_model``.
@@ -137,18 +113,10 @@ class MultiHeadAttention(nn.Module):
         Float[Tensor, "batch n_queries {self.d_model}"],
         Float[Tensor, "batch {self.num_heads} n_queries n_keys"],
     ]:
-        """Project, attend in every head, concatenate, project again.
+        """Project, attend in every head, concatenate, project again; return the weights as well.
 
-        Args:
-            query: the vectors that look.
-            key: the vectors that are looked at.
-            value: the vectors that are mixed, one for each key.
-            mask: ``True`` = may attend. With two or three dimensions it broadcasts to
-                ``(batch, n_queries, n_keys)`` and is the same for every head; with four, it
-                broadcasts to ``(batch, num_heads, n_queries, n_keys)``.
-
-        Returns:
-            The output, and the weights of each head.
+        A mask of two or three dimensions broadcasts to ``(batch, n_queries, n_keys)`` and is the
+        same for every head; one of four broadcasts to ``(batch, num_heads, n_queries, n_keys)``.
         """
         if mask is not None and mask.ndim == 3:
             mask = mask.unsqueeze(1)  # the same for every head
@@ -161,20 +129,12 @@ class MultiHeadAttention(nn.Module):
         )
         return self.output(merge_heads(mixed)), weights
 
-    def extra_repr(self) -> str:
-        """Return what ``print(module)`` shows beside the projections."""
-        sizes = f"d_model={self.d_model}, num_heads={self.num_heads}"
-        return f"{sizes}, dropout={self.dropout}"
-
 
 @checked
 def split_heads(
     vectors: Shaped[Tensor, "batch positions d_model"], num_heads: int
 ) -> Shaped[Tensor, "batch {num_heads} positions d_model//{num_heads}"]:
-    """Cut every vector into ``num_heads`` equal parts, one sequence of parts per head.
-
-    A view where possible; ``num_heads`` must divide ``d_model``.
-    """
+    """Cut every vector into ``num_heads`` equal parts, one sequence of parts per head."""
     d_k = vectors.shape[-1] // num_heads
     parts = vectors.unflatten(-1, (num_heads, d_k))
     return parts.transpose(1, 2)  # (batch, heads, positions, d_k)
@@ -189,22 +149,11 @@ def merge_heads(
     return parts.flatten(2)  # (batch, positions, heads * d_k)
 
 
-# --- masks --------------------------------------------------------------------------
-
-
 @checked
 def causal_mask(
     length: int, *, device: torch.device | str | None = None
 ) -> Bool[Tensor, "{length} {length}"]:
-    """Return the mask that lets every position see itself and what came before it.
-
-    Args:
-        length: number of positions, which are queries and keys at once.
-        device: where the mask is to lie; pass that of your tensors.
-
-    Returns:
-        ``True`` on and below the diagonal.
-    """
+    """Return the mask that lets every position see itself and what came before it."""
     everything = torch.ones(length, length, dtype=torch.bool, device=device)
     return everything.tril()
 
@@ -213,13 +162,9 @@ def causal_mask(
 def padding_mask(
     attention_mask: Shaped[Tensor, "batch n_keys"],
 ) -> Bool[Tensor, "batch 1 n_keys"]:
-    """Turn a tokenizer's ``attention_mask`` into a mask that hides the padding.
+    """Turn a tokenizer's ``attention_mask`` (1 or ``True`` for a token, 0 for padding) into a mask.
 
-    Args:
-        attention_mask: 1 (or ``True``) for a token, 0 for padding.
-
-    Returns:
-        A mask that broadcasts over the queries. Join it with a causal mask by ``&``.
+    It broadcasts over the queries; join it with a causal mask by ``&``.
 
     Raises:
         ValueError: ``attention_mask`` holds other numbers than 0 and 1.
@@ -236,9 +181,6 @@ def padding_mask(
     return allowed.unsqueeze(1)  # (batch, 1, n_keys)
 
 
-# --- the same in little memory ------------------------------------------------------
-
-
 @at_least_float32
 @checked
 def tiled_attention(
@@ -248,24 +190,11 @@ def tiled_attention(
     mask: Bool[Tensor, "*#batch #n_queries #n_keys"] | None = None,
     tile: int = 128,
 ) -> Float[Tensor, "*batch n_queries d_v"]:
-    """Return the output of :func:`scaled_dot_product_attention`, one tile of keys at a time.
+    """Return the output of :func:`scaled_dot_product_attention`, ``tile`` keys at a time.
 
     A running maximum, a running sum and a running output per query are enough for an exact
     softmax, so no more than ``n_queries * tile`` scores exist at once. That holds without
     gradients; with them, autograd keeps every tile (FlashAttention recomputes them instead).
-
-    Args:
-        query: as in :func:`scaled_dot_product_attention`, like the next three.
-        key: what each position offers.
-        value: what it hands over.
-        mask: ``True`` = may attend.
-        tile: how many keys at a time.
-
-    Returns:
-        The output. There are no weights to return: that is the point.
-
-    Raises:
-        ValueError: ``tile`` is below 1.
 
     Source: Milakov and Gimelshein 2018 (https://arxiv.org/abs/1805.02867); Dao et al. 2022,
     FlashAttention, algorithm 1 (https://arxiv.org/abs/2205.14135).

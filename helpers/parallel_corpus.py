@@ -42,11 +42,8 @@ def clean(text: str) -> str:
 def parallel_corpus(language: Language) -> Dataset:
     """Return the pairs of all four programs, each English string once.
 
-    The columns are ``program``, ``source`` (English) and ``target``. Where one string is
-    translated in several ways, the one that is used most often is kept.
-
-    Raises:
-        AssetError: a program's strings are not cached and cannot be fetched.
+    The columns are ``program``, ``source`` (English) and ``target``. Where one string is translated
+    in several ways, the one that is used most often is kept.
     """
     programs: dict[str, str] = {}
     targets: dict[str, Counter[str]] = {}
@@ -81,12 +78,8 @@ def _pairs(program: str, language: Language) -> Iterator[tuple[str, str]]:
 def split_corpus(language: Language) -> dict[str, Dataset]:
     """Return ``train``, ``validation``, ``test``, and ``other program``, none near the first.
 
-    Validation and test are strings of the programs that are trained on; no other string of
-    them is nearer than ``NEAR``. ``other program`` holds strings of a program that is
-    nowhere trained on, none of them near to one of the rest.
-
-    Raises:
-        AssetError: a program's strings are not cached and cannot be fetched.
+    Validation and test are strings of the programs that are trained on, ``other program`` those of
+    one that is nowhere trained on. No string of them is as near as ``NEAR`` to one of the rest.
     """
     pairs = parallel_corpus(language)
     sources, programs = np.array(pairs["source"][:]), np.array(pairs["program"][:])
@@ -112,9 +105,9 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each query, the position of the nearest text, and their cosine.
 
-    Strings are vectors of the TF-IDF weights of their sequences of two to four characters
-    within words. Where queries are among the texts, ``themselves`` says where, so that none
-    is found for itself.
+    Strings are vectors of the TF-IDF weights of their sequences of two to four characters within
+    words. Where queries are among the texts, ``themselves`` says where, so that none is found for
+    itself.
     """
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), dtype=np.float32)
     # What only a query holds keeps it apart too.

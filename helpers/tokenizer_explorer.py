@@ -1,11 +1,8 @@
 """The tokenizer explorer: type a text and see its tokens and their ids.
 
-The tokens of one text are written where the explorer is made, in the notebook, as boxes that
-every page can show. The book's script ``book/_static/tokenizer-explorer.js`` adds a field to type
-into; it reads the vocabulary and the library's own tables of characters from the page::
-
-    tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
-    tokenizer_explorer.TokenizerExplorer(tokenizer, text="Unbelievably good, naïve and 好看!")
+The tokens of one text are written in the notebook, as boxes that every page can show. The book's
+script ``book/_static/tokenizer-explorer.js`` adds a field to type into; it reads the vocabulary
+and the library's own tables of characters from the page.
 """
 
 from __future__ import annotations
@@ -40,25 +37,20 @@ _ITEM = "margin:0;padding:.1rem .4rem;border:1px {};border-radius:.3rem;text-ali
 class TokenizerExplorer:
     """The tokens of a text, shown as boxes and, in the book, with a field for a text of one's own.
 
-    Args:
-        tokenizer: a fast tokenizer of BERT that lowers the case, from ``transformers``.
-        text: what is shown at first, and everywhere that the script does not run.
+    ``tokenizer`` is a fast one of BERT that lowers the case, from ``transformers``; ``text`` is
+    shown at first, and everywhere that the script does not run.
 
     Raises:
-        TypeError: ``tokenizer`` is no fast tokenizer, or ``text`` no string.
         ValueError: ``tokenizer`` works in another way than BERT's, so that the script would show
-            other tokens than it; or ``text`` is empty or too long for the field.
+            other tokens than it; or ``text`` is too long for the field.
     """
 
     def __init__(self, tokenizer: Any, *, text: str) -> None:
         """Check the input, tokenize ``text``, and pack what the script needs."""
-        settings = _require_bert(tokenizer)
-        if not isinstance(text, str):
-            raise TypeError(f"text is a {type(text).__name__}; expected a string.")
-        if not 0 < len(text) <= LONGEST_TEXT:
-            raise ValueError(
-                f"text has {len(text):,} characters; expected from 1 to {LONGEST_TEXT:,}."
-            )
+        settings = json.loads(tokenizer.backend_tokenizer.to_str())
+        _require_bert(tokenizer, settings)
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"text has {len(text):,} characters; expected at most {LONGEST_TEXT}.")
         self.text = text
         self.ids: list[int] = tokenizer(text)["input_ids"]
         self.tokens: list[str] = tokenizer.convert_ids_to_tokens(self.ids)
@@ -86,30 +78,21 @@ class TokenizerExplorer:
         return f"TokenizerExplorer({self.text!r}: {len(self.ids)} tokens)"
 
 
-def _require_bert(tokenizer: Any) -> dict[str, Any]:
-    """Return the settings of a tokenizer that works as BERT's does, or raise."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise TypeError(
-            f"tokenizer is a {type(tokenizer).__name__}; expected a fast tokenizer, such as "
-            'AutoTokenizer.from_pretrained(assets.model("encoder")).'
-        )
-    settings = json.loads(backend.to_str())
+def _require_bert(tokenizer: Any, settings: dict[str, Any]) -> None:
+    """Raise unless the tokenizer works as BERT's does."""
     model = settings["model"]
+    odd = [
+        each["content"]
+        for each in settings["added_tokens"]
+        if each["content"] not in model["vocab"] or any(each[how] for how in OTHERWISE)
+    ]
     wanted = {
         "model": (model.get("type"), "WordPiece"),
         "prefix within a word": (model.get("continuing_subword_prefix"), PREFIX),
         "normalizer": (settings["normalizer"], NORMALIZER),
         "pre-tokenizer": (settings["pre_tokenizer"], {"type": "BertPreTokenizer"}),
         "number of special tokens around a text": (len(tokenizer("")["input_ids"]), 2),
-        "added tokens outside the vocabulary, or found otherwise than as they are": (
-            [
-                each["content"]
-                for each in settings["added_tokens"]
-                if each["content"] not in model["vocab"] or any(each[how] for how in OTHERWISE)
-            ],
-            [],
-        ),
+        "added tokens outside the vocabulary, or found otherwise than as they are": (odd, []),
     }
     for name, (found, expected) in wanted.items():
         if found != expected:
@@ -117,22 +100,17 @@ def _require_bert(tokenizer: Any) -> dict[str, Any]:
                 f"{name}: {found!r}; expected {expected!r}. The explorer reads text as BERT's "
                 "uncased tokenizer does, and would show wrong tokens for this one."
             )
-    return settings
 
 
 def _packed(tokenizer: Any, settings: dict[str, Any]) -> str:
-    """Return what the script needs as base64 of compressed JSON.
+    """Return what the script needs as base64 of compressed JSON: as plain text it is twice as long.
 
-    It stands in the page, so that a notebook holds all it needs; the book moves it into a file
-    that is asked for when the field is entered. As plain text it would be twice as long.
+    The book moves it from the page into a file that is asked for when the field is entered.
     """
     model, (first, last) = settings["model"], tokenizer("")["input_ids"]
     pieces = "\n".join(sorted(model["vocab"], key=model["vocab"].__getitem__))
     if {piece: place for place, piece in enumerate(pieces.split("\n"))} != model["vocab"]:
-        raise ValueError(
-            "the ids of the vocabulary have gaps, or a piece holds a line break; expected pieces "
-            "numbered 0, 1, 2 and so on."
-        )
+        raise ValueError("the ids of the vocabulary have gaps, or a piece holds a line break.")
     added = "|".join(re.escape(each["content"]) for each in settings["added_tokens"])
     dropped, alone = _tables(tokenizer.backend_tokenizer)
     content = {

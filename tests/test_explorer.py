@@ -43,8 +43,10 @@ def made(**choices) -> explorer.AttentionExplorer:
         ({"read": {"dog": (DOG, 2 * random_weights(1, 1, 8))}}, "from 0 to 1"),
         ({"read": {"dog": (DOG, torch.full((1, 1, 8, 8), torch.nan))}}, "from 0 to 1"),
         ({"read": READ | {"other": (DOG, random_weights(1, 12, 8))}}, "one model"),
-        ({"layer": -1}, "layer"),
-        ({"word": "the dog"}, "word"),
+        ({"read": {"dog": (DOG[1:], random_weights(1, 1, 8))}}, "as it has 7 tokens"),
+        ({"read": {}}, "one model"),
+        ({"layer": -1}, "layer -1"),
+        ({"word": "the dog"}, "in list"),
     ],
 )
 def test_what_would_show_something_wrong_is_refused(change, message):

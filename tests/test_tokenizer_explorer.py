@@ -192,15 +192,12 @@ def test_other_wrong_input_is_refused(tokenizer):
     beyond, spaced = changed(tokenizer), changed(tokenizer)
     beyond.add_special_tokens({"extra_special_tokens": ["[X]"]})
     spaced.add_special_tokens({"extra_special_tokens": [AddedToken("dog", lstrip=True)]})
-    for made, text, error, message in (
-        (object(), TEXT, TypeError, "object; expected a fast tokenizer"),
-        (beyond, TEXT, ValueError, r"added tokens .*\['\[X\]'\]"),
-        (spaced, TEXT, ValueError, r"added tokens .*\['dog'\]"),
-        (tokenizer, None, TypeError, "NoneType; expected a string"),
-        (tokenizer, "", ValueError, "0 characters"),
-        (tokenizer, "a" * (LONGEST_TEXT + 1), ValueError, "2,001 characters"),
+    for made, text, message in (
+        (beyond, TEXT, r"added tokens .*\['\[X\]'\]"),
+        (spaced, TEXT, r"added tokens .*\['dog'\]"),
+        (tokenizer, "a" * (LONGEST_TEXT + 1), "2,001 characters"),
     ):
-        with pytest.raises(error, match=message):
+        with pytest.raises(ValueError, match=message):
             TokenizerExplorer(made, text=text)
 
 

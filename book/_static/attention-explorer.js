@@ -3,23 +3,22 @@
 (() => {
   "use strict";
 
+  const HTML = "http://www.w3.org/1999/xhtml";
   const SVG = "http://www.w3.org/2000/svg";
   const CELL = 20;
   const LETTER = 8; // width of a letter of the labels, about
   const NAMED = 3; // how many of the words that are looked at the summary names
   let made = 0;
 
-  /** Give a new element attributes and children; texts become text, never markup. */
-  function filled(node, attributes, children) {
+  /** A new element with attributes and children; texts become text, never markup. */
+  const maker = (language) => (name, attributes = {}, ...children) => {
+    const node = document.createElementNS(language, name);
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
     node.append(...children);
     return node;
-  }
-
-  const element = (name, attributes = {}, ...children) =>
-    filled(document.createElement(name), attributes, children);
-  const drawn = (name, attributes, ...children) =>
-    filled(document.createElementNS(SVG, name), attributes, children);
+  };
+  const element = maker(HTML);
+  const drawn = maker(SVG);
   const figures = (hundredths) => (hundredths / 100).toFixed(2);
 
   /** Name a token; one that occurs again says which of them it is. */

@@ -35,9 +35,7 @@
   function watch() {
     const names = new Map();
     for (const [selector, name] of BOXES) {
-      for (const box of document.querySelectorAll(selector)) {
-        if (!names.has(box)) names.set(box, name);
-      }
+      for (const box of document.querySelectorAll(selector)) names.set(box, name);
     }
     // Runs for a box when it is first laid out, which for a section out of sight is when the
     // reader comes near it (handbook.css), and again when it changes its size.
@@ -85,14 +83,11 @@
     const button = document.getElementById("pst-back-to-top");
     if (!button) return;
     let before = scrollY;
-    addEventListener(
-      "scroll",
-      () => {
-        button.style.display = scrollY < before && scrollY > innerHeight ? "block" : "none";
-        before = scrollY;
-      },
-      { passive: true },
-    );
+    const turned = () => {
+      button.style.display = scrollY < before && scrollY > innerHeight ? "block" : "none";
+      before = scrollY;
+    };
+    addEventListener("scroll", turned, { passive: true });
     button.addEventListener("click", () => scrollTo(0, 0));
   }
 
@@ -108,7 +103,5 @@
   });
 
   // A task for each, so that none holds up what the reader does meanwhile.
-  const begin = () => [menus, backToTop, watch].forEach((part) => setTimeout(part));
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
-  else begin();
+  [menus, backToTop, watch].forEach((part) => setTimeout(part));
 })();

@@ -8,6 +8,8 @@
   const REASON = /^([A-Z])\. (Right|Wrong)\.$/;
   let made = 0;
 
+  const element = (name, properties) => Object.assign(document.createElement(name), properties);
+
   /** The bold words that an item of a list begins with, as an element, or nothing. */
   function opening(item) {
     const holder = item.firstElementChild?.tagName === "P" ? item.firstElementChild : item;
@@ -49,25 +51,19 @@
     options.setAttribute("role", "group");
     if (question) options.setAttribute("aria-labelledby", question.id);
     // Reasons are moved, not copied: formulas in them are typeset once.
-    const said = document.createElement("div");
-    said.className = "quiz-reasons";
+    const said = element("div");
     said.setAttribute("role", "status");
-
     const buttons = choices.map(({ item, letter }, i) => {
       item.setAttribute("role", "presentation");
       item.dataset.letter = answers[i].letter; // for print, where there are no buttons
-      const text = document.createElement("span");
-      text.id = `${name}-option-${i}`;
+      const text = element("span", { id: `${name}-option-${i}` });
       text.append(...[...letter.parentElement.childNodes].filter((node) => node !== letter));
-      const button = document.createElement("button");
-      button.type = "button";
-      button.id = `${name}-button-${i}`;
-      button.textContent = answers[i].letter;
+      const textContent = answers[i].letter;
+      const button = element("button", { type: "button", id: `${name}-button-${i}`, textContent });
       button.setAttribute("aria-pressed", "false");
       button.setAttribute("aria-labelledby", `${button.id} ${text.id}`);
       item.replaceChildren(button, text);
-      const reason = document.createElement("div");
-      reason.className = "quiz-reason";
+      const reason = element("div", { className: "quiz-reason" });
       reason.append(...answers[i].item.childNodes);
       said.append(reason);
       return button;

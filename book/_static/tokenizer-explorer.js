@@ -80,10 +80,8 @@
     let pause;
 
     const field = document.createElement("textarea");
-    field.rows = 3;
-    field.value = root.dataset.text;
-    field.autocomplete = "off";
-    field.spellcheck = false;
+    const value = root.dataset.text;
+    Object.assign(field, { rows: 3, value, autocomplete: "off", spellcheck: false });
     const label = document.createElement("label");
     label.className = "attention-explorer-sentence";
     label.append("Text to cut into tokens", field);

@@ -1,11 +1,7 @@
 """A translation model of Marian, read from its own file and run in plain PyTorch (chapter 13).
 
-The model is of the kind that browsers run on a reader's own machine: an encoder of the
-Transformer, and a decoder in which a recurrence, the SSRU, stands in place of self-attention::
-
-    files = Path(assets.model("translator"))
-    translator = marian.Translator(marian.read(files / "model.bin"))
-    print(marian.translate(translator, marian.tokenizer(files), ["Turn off the lights."]))
+The model is of the kind that browsers run on a reader's own machine: an encoder of the Transformer,
+and a decoder in which a recurrence, the SSRU, stands in place of self-attention.
 
 Source: Kim et al. 2019, "From Research to Production and Back: Ludicrously Fast Neural Machine
 Translation" (https://aclanthology.org/D19-5632/).
@@ -23,7 +19,6 @@ from helpers.marian.model import (
 from helpers.marian.reading import config_of, read, state_of, tokenizer
 from helpers.marian.vocabulary import learn_vocabulary
 from helpers.marian.writing import (
-    END_ID,
     UNKNOWN_ID,
     beam_search,
     greedy_search,
@@ -31,7 +26,6 @@ from helpers.marian.writing import (
 )
 
 __all__ = [
-    "END_ID",
     "EVERYDAY",
     "SSRU",
     "UNKNOWN_ID",

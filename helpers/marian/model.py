@@ -48,9 +48,7 @@ class SSRU(nn.Module):
     """The simpler simple recurrent unit: one vector that is partly kept, partly replaced.
 
     ``f_t = σ(W_f x_t + b_f)``, ``c_t = f_t c_{t-1} + (1 - f_t) W x_t``, and out comes
-    ``relu(c_t)``. Before the first position, c is zero.
-
-    Source: Kim et al. 2019 (https://aclanthology.org/D19-5632/).
+    ``relu(c_t)``. Before the first position, c is zero. Source: Kim et al. 2019.
     """
 
     def __init__(self, d_model: int) -> None:
@@ -134,8 +132,8 @@ class DecoderLayer(nn.Module):
 class State:
     """What the decoder carries from one step to the next, for a batch of unfinished sentences.
 
-    ``cells`` holds a vector for each layer and sentence, whatever the length of the text so far.
-    ``keys_and_values`` belong to the source and never change.
+    There is a cell for each layer and sentence, whatever the length of the text so far. Keys and
+    values belong to the source and never change.
     """
 
     position: int
@@ -151,9 +149,8 @@ class State:
 class Translator(nn.Module):
     """Encoder, decoder, and one matrix for both embeddings and the output.
 
-    Args:
-        tensors: what :func:`helpers.marian.read` found in a file.
-        dropout: share of the numbers dropped in training after each sublayer and embedding.
+    ``tensors`` is what :func:`helpers.marian.read` found in a file, and ``dropout`` the share of
+    the numbers dropped in training after each sublayer and embedding.
     """
 
     def __init__(
@@ -206,9 +203,7 @@ class Translator(nn.Module):
     ]:
         """Go on by one or more positions; return logits, the new state, and attention weights.
 
-        Args:
-            inputs: embeddings without positions, see :meth:`shifted` and :meth:`step`.
-            state: what came before.
+        ``inputs`` are embeddings without positions, see :meth:`shifted` and :meth:`step`.
         """
         x = self._place(inputs, state.position)
         cells, weights = [], []

@@ -54,13 +54,20 @@ def beam_search(
 ) -> Int[Tensor, "batch n"]:
     """Follow the best ``beams`` translations of each source, and return the very best.
 
-    A sequence of n ids, its end counted, scores ``log p / ((5 + n) / 6) ** length_penalty``, as
-    in chapter 05.
-
-    Source: Wu et al. 2016, equation 14 (https://arxiv.org/abs/1609.08144).
+    A sequence of n ids, its end counted, scores ``log p / ((5 + n) / 6) ** length_penalty`` (Wu et
+    al. 2016, equation 14, https://arxiv.org/abs/1609.08144), as in chapter 05.
     """
-    state = _repeated(translator.encode(source, source_mask), beams)
+    state = translator.encode(source, source_mask)
     batch, last = len(source), None
+    # A row for each beam
+    rows = torch.arange(batch, device=source.device)
+    rows = rows.repeat_interleave(beams)
+    pairs = ((k[rows], v[rows]) for k, v in state.keys_and_values)
+    state = replace(
+        state.take(rows),
+        keys_and_values=tuple(pairs),
+        source_mask=source_mask[rows],
+    )
     log_p = torch.full((batch, beams), -math.inf, device=source.device)
     log_p[:, 0] = 0.0  # all beams begin alike: only the first counts
     length = torch.zeros_like(log_p)
@@ -91,23 +98,6 @@ def beam_search(
     return ids[:, 0]
 
 
-def _repeated(state: Any, beams: int) -> Any:
-    """A state with ``beams`` rows for each one."""
-
-    def again(tensor: Tensor) -> Tensor:
-        return tensor.repeat_interleave(beams, dim=0)
-
-    return replace(
-        state,
-        cells=tuple(map(again, state.cells)),
-        keys_and_values=tuple(
-            (again(keys), again(values))
-            for keys, values in state.keys_and_values
-        ),
-        source_mask=again(state.source_mask),
-    )
-
-
 def translate(
     translator: Any,
     tokenizer: Tokenizer,
@@ -120,14 +110,8 @@ def translate(
 ) -> list[str]:
     """Translate texts in batches of similar length; with one beam, the search is greedy.
 
-    Args:
-        translator: the model, which is put into evaluation mode.
-        tokenizer: its tokenizer, see :func:`helpers.marian.tokenizer`.
-        texts: one translation comes back for each, in the same order.
-        batch_size: how many texts to translate at once.
-        beams: how many translations of each text to follow.
-        length_penalty: for beam search; 0 prefers short translations.
-        progress: the label of a progress bar; none without one.
+    The translations come back in the order of the texts. ``translator`` is put into evaluation
+    mode; ``progress`` is the label of a progress bar, and without one there is no bar.
     """
     translator.eval()
     device = translator.embedding.weight.device

@@ -1,9 +1,6 @@
 """Pretraining BERT: sentence pairs, masks, the model with its two heads, checkpoints (chapter 08).
 
-Token ids have the shape ``(batch, positions)``. A label of -100 says that a position does not
-count in the loss, as in PyTorch and transformers.
-
-Reading order, no module imports a later one: ``data``, ``model``, ``checkpoints``.
+A label of -100 says that a position does not count in the loss, as in PyTorch and transformers.
 
 Source: Devlin et al. 2018, section 3.1 and appendix A (https://arxiv.org/abs/1810.04805).
 """

@@ -1,7 +1,4 @@
-"""A training that can be killed at any moment: one file, written beside its place and renamed.
-
-The file is in the safetensors format, which holds numbers and text and cannot run code.
-"""
+"""A training that can be killed at any moment: one file, written beside its place and renamed."""
 
 from __future__ import annotations
 
@@ -22,14 +19,10 @@ def save_checkpoint(
     losses: list[Any],
     about: dict[str, Any],
 ) -> None:
-    """Write weights, the optimizer's state and the losses so far, in one step.
+    """Write weights, the optimizer's state and the losses so far as safetensors, in one step.
 
-    Args:
-        path: the file; it is replaced when the new one is complete.
-        model: its parameters are written; one that is used twice is written once.
-        optimizer: the running means, and the number of steps, of each parameter.
-        losses: what :func:`load_checkpoint` gives back, numbers that JSON can hold.
-        about: what a run must have in common with this one to go on from here.
+    A parameter that is used twice is written once. ``losses`` are numbers that JSON can hold, and
+    ``about`` is what a run must have in common with this one to go on from here.
 
     Raises:
         OSError: the file cannot be written; the one before it is untouched.

@@ -35,9 +35,6 @@ def split_sentences(text: str) -> list[str]:
     return _BETWEEN_SENTENCES.split(text.strip())
 
 
-# --- pairs --------------------------------------------------------------------------
-
-
 @checked
 def next_sentence_pairs(
     documents: Sequence[Sequence[Sequence[int]]],
@@ -47,22 +44,16 @@ def next_sentence_pairs(
 ) -> list[SentencePair]:
     """Cut documents into segments; give each its own continuation, and that of another document.
 
-    A segment takes whole sentences until it has ``room`` tokens or more, and is then cut to
-    exactly ``room``: the first keeps its end and the second its beginning, so that they meet where
-    two sentences meet. What is left at the end of a document and does not fill two segments is
-    left out. Right and wrong pairs alternate, a wrong one after the right one with the same first
-    segment, and its second segment is that of the next right pair (of another document). So nearly
-    every second segment occurs in a right pair and in a wrong one (not where documents meet), and
-    no length says which pairs are wrong.
+    ``documents`` holds for each document its sentences, and for each sentence its token ids. A
+    segment takes whole sentences until it has ``room`` tokens or more, and is then cut to exactly
+    ``room``: the first keeps its end and the second its beginning, so that they meet where two
+    sentences meet. What is left at the end of a document and does not fill two segments is left
+    out.
 
-    Args:
-        documents: for each document its sentences, for each sentence its token ids.
-        room: tokens in a segment.
-        generator: decides the order; ``None`` for PyTorch's own.
-
-    Returns:
-        Twice as many pairs as the documents hold, in random order. Do not shuffle them again:
-        right and wrong ones that share a segment are to meet in one batch.
+    In random order, each right pair is followed by a wrong one with the same first segment, and the
+    second segment of the next right pair of another document. So nearly every second segment occurs
+    in a right pair and in a wrong one, and no length says which pairs are wrong. Do not shuffle the
+    pairs again: those that share a segment are to meet in one batch.
 
     Raises:
         ValueError: a document has fewer than two sentences, or an empty one; fewer than two
@@ -97,28 +88,20 @@ def next_sentence_pairs(
 
 
 def _neighbours(document, room, number):
-    """Yield segments that follow each other, each text once."""
+    """Return pairs of segments that follow each other, each text once."""
     if len(document) < 2 or not all(document):
         raise ValueError(
             f"Document {number} has fewer than two sentences or an empty "
             "one; expected two or more, because a single sentence has no "
             "next one. Leave such documents out."
         )
-    rest = list(document)
-    while len(rest) >= 2:
-        first, rest = _take(rest, room)
-        second, rest = _take(rest, room)
-        if len(second) >= room:  # else the document has come to its end
-            yield first, second
-
-
-def _take(sentences, room):
-    """Join sentences until there are `room` tokens; return the rest too."""
-    segment, taken = [], 0
-    while taken < len(sentences) and len(segment) < room:
-        segment += sentences[taken]
-        taken += 1
-    return segment, sentences[taken:]
+    segments, segment = [], []
+    for sentence in document:
+        segment = [*segment, *sentence]
+        if len(segment) >= room:
+            segments.append(segment)
+            segment = []
+    return zip(segments[::2], segments[1::2], strict=False)
 
 
 @checked
@@ -136,19 +119,13 @@ def pack_pairs(
 ]:
     """Lay out each pair as ``[CLS] first [SEP] second [SEP]`` and fill up with padding.
 
-    Args:
-        pairs: what :func:`next_sentence_pairs` returned.
-        length: number of positions, at least three more than the two segments have tokens.
-        cls_id: stands at the beginning, where the next-sentence head reads.
-        sep_id: ends each segment.
-        pad_id: fills up.
-
-    Returns:
-        Token ids; segments (0 up to the first ``[SEP]`` and for padding, 1 for the second segment);
-        and labels, 0 for a pair that belongs together and 1 for a random one, as in transformers.
+    Returns token ids; segments (0 up to the first ``[SEP]`` and for padding, 1 for the second
+    segment); and labels, 0 for a pair that belongs together and 1 for a random one, as in
+    transformers.
 
     Raises:
-        ValueError: a pair is too long, or two of the three ids are the same.
+        ValueError: two of the three ids are the same.
+        RuntimeError: a pair with its markers is longer than ``length``.
     """
     if len({cls_id, sep_id, pad_id}) < 3:
         raise ValueError(
@@ -160,18 +137,10 @@ def pack_pairs(
     for row, pair in enumerate(pairs):
         start = len(pair.first) + 2  # of the second segment
         whole = [cls_id, *pair.first, sep_id, *pair.second, sep_id]
-        if len(whole) > length:
-            raise ValueError(
-                f"Pair {row} takes {len(whole)} positions with its "
-                f"markers; expected at most length = {length}."
-            )
-        ids[row, : len(whole)] = torch.tensor(whole)
+        ids[row, : len(whole)] = torch.tensor(whole)  # fails if too long
         segments[row, start : len(whole)] = 1
     labels = [int(pair.is_random) for pair in pairs]
     return ids, segments, torch.tensor(labels, dtype=torch.long)
-
-
-# --- masks --------------------------------------------------------------------------
 
 
 @checked
@@ -188,22 +157,15 @@ def mask_tokens(
 
     Each token that is not special is chosen with ``probability``. A chosen one becomes ``[MASK]``
     in 80 percent of the cases, a random id of the whole vocabulary in 10, and stays in 10.
+    ``special_ids`` are all of ``tokenizer.all_special_ids``: ``[UNK]`` too, which nobody could
+    predict. ``generator`` is on the CPU.
 
-    Args:
-        input_ids: what the tokenizer gave. It is not changed.
-        mask_id: the id of ``[MASK]``.
-        special_ids: ids that are never chosen: ``[PAD]``, ``[CLS]``, ``[SEP]``, ``[MASK]``, and
-            ``[UNK]``, which nobody could predict. ``tokenizer.all_special_ids`` has them.
-        vocab_size: number of ids, ``len(tokenizer)``.
-        probability: share of the tokens that are chosen, above 0 and at most 1.
-        generator: where the random numbers come from (on the CPU); ``None`` for PyTorch's own.
-
-    Returns:
-        What the model reads, and the labels: the right id where a token was chosen, elsewhere -100.
+    Returns what the model reads, and the labels: the right id where a token was chosen, elsewhere
+    -100.
 
     Raises:
         ValueError: an id is outside the vocabulary, ``mask_id`` is not among ``special_ids``, or
-            ``probability`` is out of range.
+            ``probability`` is not above 0 and at most 1.
 
     Source: Devlin et al. 2018, section 3.1, task 1, and appendix A.1.
     """

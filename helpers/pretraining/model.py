@@ -26,10 +26,8 @@ from helpers.transformer import (
 def bert_config(vocab_size: int, **choices: Any) -> TransformerConfig:
     """Return the config of a BERT: post-norm, GELU, epsilon 1e-12, dropout 0.1 in both places.
 
-    Args:
-        vocab_size: number of token ids.
-        choices: fields of :class:`~helpers.transformer.TransformerConfig`; those of the decoder
-            mean nothing here.
+    ``choices`` are fields of :class:`~helpers.transformer.TransformerConfig`; those of the decoder
+    mean nothing here.
     """
     bert = {
         "activation": "gelu",
@@ -111,20 +109,13 @@ class BertPretraining(nn.Module):
     ) -> tuple[
         Float[Tensor, "*places vocabulary"], Float[Tensor, "batch 2"]
     ]:
-        """Return the logits of both heads.
+        """Return a logit of each id for each position, and of "follows" and "random" for each pair.
 
-        Args:
-            input_ids: token ids.
-            segments: 0 for the first segment, 1 for the second.
-            mask: ``True`` for a token, ``False`` for padding; ``None`` takes everything but
-                ``config.pad_id`` for a token. After :func:`mask_tokens` pass that of the original
-                ids, because a random id may be that of padding.
-            where: the positions to be predicted; the vocabulary's logits are the costly part of a
-                small model, and 15 percent of them are needed in training.
-
-        Returns:
-            For each position (``where`` is ``None``), or each one that ``where`` chooses, a logit
-            for each id; and for each pair, one for "follows" and one for "random".
+        ``segments`` are 0 for the first segment, 1 for the second. ``mask`` is ``True`` for a
+        token, and ``None`` takes everything but ``config.pad_id`` for one: after
+        :func:`mask_tokens` pass the mask of the original ids, because a random id may be that of
+        padding. ``where`` chooses the positions to be predicted, 15 percent in training: their
+        logits are the costly part of a small model.
 
         Raises:
             ValueError: ``where`` chooses padding, which would teach the model to predict it.
@@ -156,8 +147,6 @@ class BertPretraining(nn.Module):
         return self.encoder(x, mask.unsqueeze(1))
 
 
-# --- to and from transformers -------------------------------------------------------
-
 _NAMES = {
     "embeddings.token": "bert.embeddings.word_embeddings",
     "embeddings.position": "bert.embeddings.position_embeddings",
@@ -171,10 +160,7 @@ _NAMES = {
 
 
 def state_from_pretraining(model: BertForPreTraining) -> dict[str, Tensor]:
-    """Return the weights of transformers' model under our names, for ``load_state_dict``.
-
-    The tensors are the model's own, not copies.
-    """
+    """Return the weights of transformers' model under our names, not copied."""
     theirs = model.state_dict()
     encoder = state_from_bert(model.bert.encoder)
     state = {f"encoder.{name}": tensor for name, tensor in encoder.items()}

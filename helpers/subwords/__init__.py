@@ -1,13 +1,8 @@
 """Subword tokenizers from scratch: byte-pair encoding, WordPiece and Unigram.
 
-Each learns a vocabulary from texts and cuts text into its tokens::
-
-    tokenizer = BytePairEncoding.train(texts, vocab_size=8_000)
-    tokenizer.tokenize("unwatchable")  # tokens
-    ids = tokenizer.encode("unwatchable")
-    tokenizer.decode(ids)
-
-They give the same numbers as the library ``tokenizers``: chapter 06 and the tests compare them.
+Each learns a vocabulary from texts, as in ``BytePairEncoding.train(texts, vocab_size=8_000)``, and
+has ``tokenize``, ``encode`` and ``decode``. They give the same numbers as the library
+``tokenizers``: chapter 06 and the tests compare them.
 """
 
 from helpers.subwords.bpe import BytePairEncoding, byte_words

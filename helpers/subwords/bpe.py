@@ -8,32 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import regex
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from helpers.shapes import checked
-from helpers.subwords.merging import (
-    learn_merges,
-    texts_of,
-    tokens_by_id,
-    tokens_of,
-)
+from helpers.subwords.merging import learn_merges, texts_of, tokens_by_id
 
 # GPT-2's: English endings, letters, digits, other signs, each with one space in front; spaces.
 PATTERN = regex.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
-
-
-def _letters() -> list[str]:
-    """Return a printable letter for each of the 256 bytes, as GPT-2 chose them."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    of_byte = {byte: chr(byte) for byte in printable}
-    of_byte |= {byte: chr(256 + n) for n, byte in enumerate(others)}
-    return [of_byte[byte] for byte in range(256)]
-
-
-LETTERS = _letters()
-BYTES = {letter: byte for byte, letter in enumerate(LETTERS)}
+# GPT-2's printable letter for each of the 256 bytes.
+LETTERS = bytes_to_unicode()
+BYTES = {letter: byte for byte, letter in LETTERS.items()}
 
 
 def byte_words(text: str) -> list[str]:
@@ -59,16 +45,9 @@ class BytePairEncoding:
     def __init__(
         self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]
     ) -> None:
-        """Refuse a vocabulary that lacks a merged token, or has an id twice."""
+        """Refuse a vocabulary that has an id twice."""
         self.vocab = dict(vocab)
         self.merges = list(merges)
-        merged = (left + right for left, right in self.merges)
-        if missing := [
-            token for token in merged if token not in self.vocab
-        ]:
-            raise ValueError(
-                f"the vocabulary lacks {missing[0]!r}, which a merge makes"
-            )
         self.tokens = tokens_by_id(self.vocab)
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._pieces = lru_cache(maxsize=100_000)(self.split)
@@ -94,7 +73,7 @@ class BytePairEncoding:
         words = Counter(
             word for text in texts_of(texts) for word in byte_words(text)
         )
-        vocab = list(dict.fromkeys([*special_tokens, *sorted(LETTERS)]))
+        vocab = list(dict.fromkeys([*special_tokens, *sorted(BYTES)]))
         merges = learn_merges(
             {tuple(word): count for word, count in words.items()}, vocab, vocab_size,
             min_frequency=min_frequency, progress=progress,
@@ -115,33 +94,23 @@ class BytePairEncoding:
         """Return the ids of a text; special tokens in it are plain text.
 
         Raises:
-            ValueError: a byte is not in the vocabulary, which one that was trained here has all of.
+            KeyError: a byte is not in the vocabulary, which one that was trained here has all of.
         """
-        tokens = self.tokenize(text)
-        if lacking := [
-            token for token in tokens if token not in self.vocab
-        ]:
-            byte = BYTES[lacking[0]]
-            raise ValueError(
-                f"the vocabulary lacks byte 0x{byte:02x}, which the text holds"
-            )
-        return [self.vocab[token] for token in tokens]
+        return [self.vocab[token] for token in self.tokenize(text)]
 
     @checked
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; bytes that form no character become ``\\ufffd``.
 
         Raises:
-            ValueError: an id is not in the vocabulary.
+            KeyError: an id is not in the vocabulary.
         """
         spelled = b""
-        for token in tokens_of(ids, self.tokens):
-            ours = all(letter in BYTES for letter in token)
-            spelled += (
-                bytes(BYTES[letter] for letter in token)
-                if ours
-                else token.encode()
-            )
+        for token in (self.tokens[n] for n in ids):
+            if BYTES.keys() >= set(token):
+                spelled += bytes(BYTES[letter] for letter in token)
+            else:  # a special token
+                spelled += token.encode()
         return spelled.decode("utf-8", errors="replace")
 
     def split(self, word: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from tqdm import tqdm
@@ -29,15 +29,6 @@ def tokens_by_id(vocab: Mapping[str, int]) -> dict[int, str]:
     return tokens
 
 
-def tokens_of(ids: Sequence[int], tokens: Mapping[int, str]) -> list[str]:
-    """Return the tokens of ``ids``, refusing an id that the vocabulary lacks."""
-    if unknown := [n for n in ids if n not in tokens]:
-        raise ValueError(
-            f"id {unknown[0]} is not in the vocabulary of {len(tokens)} tokens"
-        )
-    return [tokens[n] for n in ids]
-
-
 def learn_merges(
     words: Mapping[tuple[str, ...], int],
     vocab: list[str],
@@ -50,12 +41,12 @@ def learn_merges(
     """Merge the most frequent pair of neighbours, again and again; return the merges in order.
 
     ``words`` counts words, each a tuple of tokens of ``vocab``, which grows to ``vocab_size``
-    tokens or until no pair occurs ``min_frequency`` times. Of pairs that are equally frequent
-    the one with the smaller ids comes first. ``prefix`` marks tokens that continue a word.
+    tokens or until no pair occurs ``min_frequency`` times. Of pairs that are equally frequent the
+    one with the smaller ids comes first. ``prefix`` marks tokens that continue a word.
 
-    Words and pairs are counted once; each merge then visits the words that hold the pair, and
-    changes the counts of its neighbours. This is the algorithm of Sennrich and others (2016) as
-    the trainer of ``tokenizers`` runs it, ties included.
+    This is the algorithm of Sennrich and others (2016) as the trainer of ``tokenizers`` runs it,
+    ties included: each merge visits the words that hold the pair, and changes the counts of its
+    neighbours.
 
     Raises:
         ValueError: ``vocab_size`` is smaller than the vocabulary that is there already.
@@ -82,9 +73,7 @@ def learn_merges(
     )
     while len(vocab) < vocab_size and heap:
         count, pair, where = heapq.heappop(heap)
-        if (
-            -count != counts[pair]
-        ):  # it was counted before other merges took some away
+        if -count != counts[pair]:  # other merges took some away
             heapq.heappush(heap, (-counts[pair], pair, where))
             continue
         if -count < max(min_frequency, 1):
@@ -98,9 +87,8 @@ def learn_merges(
         merges.append((left, right))
         found: dict[Pair, set[int]] = defaultdict(set)
         for n in where:
-            for changed, change in merge_in_place(
-                spelled[n], pair, ids[token]
-            ):
+            changes = merge_in_place(spelled[n], pair, ids[token])
+            for changed, change in changes:
                 counts[changed] += change * times[n]
                 if change > 0:
                     found[changed].add(n)
@@ -119,15 +107,11 @@ def merge_in_place(
     while i < len(word) - 1:
         if (word[i], word[i + 1]) == pair:
             if i > 0:
-                changes += [
-                    ((word[i - 1], pair[0]), -1),
-                    ((word[i - 1], token), 1),
-                ]
+                left = word[i - 1]
+                changes += [((left, pair[0]), -1), ((left, token), 1)]
             word[i : i + 2] = [token]
             if i < len(word) - 1:
-                changes += [
-                    ((pair[1], word[i + 1]), -1),
-                    ((token, word[i + 1]), 1),
-                ]
+                right = word[i + 1]
+                changes += [((pair[1], right), -1), ((token, right), 1)]
         i += 1
     return changes

@@ -6,11 +6,10 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-
-from tqdm import tqdm
+from itertools import groupby
 
 from helpers.shapes import checked
-from helpers.subwords.merging import texts_of
+from helpers.subwords.merging import texts_of, tokens_by_id
 
 UNKNOWN = "<unk>"
 SPACE = "▁"
@@ -42,11 +41,9 @@ def edges(
 def _add(a: float, b: float) -> float:
     """Return log(exp(a) + exp(b))."""
     low, high = (a, b) if a < b else (b, a)
-    return (
-        high
-        if low == -math.inf
-        else high + math.log1p(math.exp(low - high))
-    )
+    if low == -math.inf:
+        return high
+    return high + math.log1p(math.exp(low - high))
 
 
 def expected_counts(
@@ -178,14 +175,13 @@ class Unigram:
         """Refuse pieces without ``<unk>`` in front, one that occurs twice, a score that is none."""
         self.pieces = list(pieces)
         if not pieces or pieces[0][0] != UNKNOWN:
-            raise ValueError(
-                f"the first piece must be {UNKNOWN}, which stands for the unknown"
-            )
+            raise ValueError(f"the first piece must be {UNKNOWN}")
         self.vocab = {piece: n for n, (piece, _) in enumerate(self.pieces)}
         if len(self.vocab) < len(self.pieces):
             raise ValueError("the same piece is there twice")
         if not all(math.isfinite(score) for _, score in self.pieces):
             raise ValueError("every score must be a finite number")
+        self.tokens = tokens_by_id(self.vocab)
         self._scores = dict(self.pieces)
         self._longest = max(map(len, self.vocab))
         self._worst = min(self._scores.values()) - PENALTY
@@ -202,14 +198,11 @@ class Unigram:
         texts: Iterable[str],
         vocab_size: int,
         *,
-        rounds: int = 2,
-        shrink: float = 0.75,
         seeds: int = 20_000,
-        progress: bool = False,
     ) -> Unigram:
         """Begin with many pieces; in turn fit their probabilities (EM) and drop the least useful.
 
-        Each time ``rounds`` of EM are followed by a pruning to ``shrink`` of the pieces, until
+        Each time two rounds of EM are followed by a pruning to three quarters of the pieces, until
         ``vocab_size`` are left, ``<unk>`` among them.
 
         Raises:
@@ -225,20 +218,14 @@ class Unigram:
                 f"vocab_size is {vocab_size}, but the texts have {letters} characters"
             )
         scores = log_shares(counts)
-        bar = tqdm(desc="rounds of EM", disable=not progress)
         while True:
-            for _ in range(rounds):
+            for _ in range(2):
                 counts, _ = expected_counts(words, scores)
                 scores = log_shares(counts)
-                bar.update()
             if len(scores) <= vocab_size - 1:
                 break
-            scores = prune(
-                words,
-                scores,
-                max(vocab_size - 1, int(shrink * len(scores))),
-            )
-        bar.close()
+            keep = max(vocab_size - 1, int(0.75 * len(scores)))
+            scores = prune(words, scores, keep)
         ordered = sorted(scores.items(), key=lambda one: (-one[1], one[0]))
         return cls([(UNKNOWN, 0.0), *ordered])
 
@@ -251,30 +238,17 @@ class Unigram:
 
     def cut(self, word: str) -> list[str]:
         """The most probable cut of one word, found from left to right (Viterbi)."""
-        best = [0.0, *[-math.inf] * len(word)]
-        came_from = [0] * (len(word) + 1)
-        for start in range(len(word)):
-            for end in range(
-                start + 1, min(len(word), start + self._longest) + 1
-            ):
-                score = self._scores.get(word[start:end])
-                if score is None:
-                    if end > start + 1:
-                        continue
-                    score = self._worst  # one unknown character
-                if best[start] + score > best[end]:
-                    best[end], came_from[end] = best[start] + score, start
+        unknown = dict.fromkeys(set(word) - self.vocab.keys(), self._worst)
+        scores = self._scores | unknown if unknown else self._scores
         cut: list[str] = []
-        end, fuse = len(word), False
-        while end:
-            piece = word[came_from[end] : end]
-            unknown = self.vocab.get(piece, 0) == 0
-            if unknown and fuse:
-                cut[-1] = piece + cut[-1]
-            else:
-                cut.append(piece)
-            end, fuse = came_from[end], unknown
-        return cut[::-1]
+        pieces = best_cut(word, scores, self._longest)
+        for is_unknown, run in groupby(pieces, self._is_unknown):
+            parts = list(run)
+            cut += ["".join(parts)] if is_unknown else parts
+        return cut
+
+    def _is_unknown(self, piece: str) -> bool:
+        return self.vocab.get(piece, 0) == 0
 
     @checked
     def encode(self, text: str) -> list[int]:
@@ -286,11 +260,7 @@ class Unigram:
         """Return the text of ids, without the space that was put before its first word.
 
         Raises:
-            ValueError: an id is not in the vocabulary.
+            KeyError: an id is not in the vocabulary.
         """
-        if unknown := [n for n in ids if not 0 <= n < len(self.pieces)]:
-            raise ValueError(
-                f"id {unknown[0]} is not among the {len(self.pieces)} pieces"
-            )
-        text = "".join(self.pieces[n][0] for n in ids).replace(SPACE, " ")
+        text = "".join(self.tokens[n] for n in ids).replace(SPACE, " ")
         return text.removeprefix(" ")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from helpers.shapes import checked
-from helpers.subwords.merging import (
-    learn_merges,
-    texts_of,
-    tokens_by_id,
-    tokens_of,
-)
+from helpers.subwords.merging import learn_merges, texts_of, tokens_by_id
 
+LONGEST_WORD = 100
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHINESE = (
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF),
@@ -31,16 +28,11 @@ def normalize(text: str, lowercase: bool = True) -> str:
     cleaned = "".join(_clean(character) for character in text)
     if not lowercase:
         return cleaned
-    apart = unicodedata.normalize(
-        "NFD", cleaned
-    )  # é becomes e and an accent
-    bare = (
-        character
-        for character in apart
-        if unicodedata.category(character) != "Mn"
-    )
+    # é becomes e and an accent, which goes.
+    apart = unicodedata.normalize("NFD", cleaned)
+    bare = (c for c in apart if unicodedata.category(c) != "Mn")
     # One by one: str.lower would write a sigma at the end of a word in another way.
-    return "".join(character.lower() for character in bare)
+    return "".join(c.lower() for c in bare)
 
 
 def _clean(character: str) -> str:
@@ -65,39 +57,24 @@ def split_words(text: str) -> list[str]:
 
 
 def _is_punctuation(character: str) -> bool:
-    code = ord(character)
-    ascii_sign = (
-        33 <= code <= 47
-        or 58 <= code <= 64
-        or 91 <= code <= 96
-        or 123 <= code <= 126
-    )
-    return ascii_sign or unicodedata.category(character).startswith("P")
+    is_ascii_sign = character in string.punctuation
+    return is_ascii_sign or unicodedata.category(character).startswith("P")
 
 
 class WordPiece:
     """BERT's tokenizer. ``vocab`` maps tokens to ids; ``##`` begins those that continue a word.
 
-    Special tokens are not added, and those in a text are plain text. A word of more than
-    ``longest_word`` characters is unknown without a look at it.
+    Special tokens are not added, and those in a text are plain text. A word of more than 100
+    characters is unknown without a look at it.
     """
 
     @checked
     def __init__(
-        self,
-        vocab: Mapping[str, int],
-        *,
-        lowercase: bool = True,
-        longest_word: int = 100,
+        self, vocab: Mapping[str, int], *, lowercase: bool = True
     ) -> None:
-        """Refuse a vocabulary without ``[UNK]`` or with an id that occurs twice."""
+        """Refuse a vocabulary that has an id twice."""
         self.vocab = dict(vocab)
         self.lowercase = lowercase
-        self.longest_word = longest_word
-        if "[UNK]" not in self.vocab:
-            raise ValueError(
-                "the vocabulary lacks [UNK], which stands for every unknown word"
-            )
         self.tokens = tokens_by_id(self.vocab)
         self._longest = max(map(len, self.vocab))
 
@@ -115,13 +92,9 @@ class WordPiece:
         texts: Iterable[str],
         vocab_size: int,
         *,
-        special_tokens: Sequence[str] = SPECIAL_TOKENS,
         lowercase: bool = True,
-        min_frequency: int = 2,
-        progress: bool = False,
     ) -> WordPiece:
-        """Learn a vocabulary as ``tokenizers`` does it: by merging pairs, and ``##`` before
-        letters within a word.
+        """Learn a vocabulary as ``tokenizers`` does it: by merging pairs, ``##`` within a word.
 
         Raises:
             ValueError: ``vocab_size`` leaves no room for the special tokens and the alphabet.
@@ -136,18 +109,10 @@ class WordPiece:
         }
         alphabet = sorted({letter for word in words for letter in word})
         inner = sorted({token for word in spelled for token in word[1:]})
-        vocab = list(dict.fromkeys([*special_tokens, *alphabet, *inner]))
-        learn_merges(
-            spelled,
-            vocab,
-            vocab_size,
-            min_frequency=min_frequency,
-            prefix="##",
-            progress=progress,
-        )
-        return cls(
-            {token: n for n, token in enumerate(vocab)}, lowercase=lowercase
-        )
+        vocab = list(dict.fromkeys([*SPECIAL_TOKENS, *alphabet, *inner]))
+        learn_merges(spelled, vocab, vocab_size, prefix="##")
+        ids = {token: n for n, token in enumerate(vocab)}
+        return cls(ids, lowercase=lowercase)
 
     @checked
     def tokenize(self, text: str) -> list[str]:
@@ -157,7 +122,7 @@ class WordPiece:
 
     def pieces(self, word: str) -> list[str]:
         """Cut one word: the longest piece that the vocabulary holds, then on from its end."""
-        if len(word) > self.longest_word:
+        if len(word) > LONGEST_WORD:
             return ["[UNK]"]
         pieces, start = [], 0
         while start < len(word):
@@ -183,6 +148,6 @@ class WordPiece:
         """Return the tokens of ids as a text, with a space before all that begin a word.
 
         Raises:
-            ValueError: an id is not in the vocabulary.
+            KeyError: an id is not in the vocabulary.
         """
-        return " ".join(tokens_of(ids, self.tokens)).replace(" ##", "")
+        return " ".join(self.tokens[n] for n in ids).replace(" ##", "")

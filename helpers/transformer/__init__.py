@@ -1,14 +1,12 @@
 """The Transformer of "Attention Is All You Need", encoder and decoder, from its parts (chapter 04).
 
-Token ids have the shape ``(batch, positions)``, vectors ``(batch, positions, d_model)``. A mask
-is boolean, ``True`` means *may attend*, as in :mod:`helpers.attention`, whose
-:class:`~helpers.attention.MultiHeadAttention` is the only part that is not defined here.
+Token ids have the shape ``(batch, positions)``, vectors ``(batch, positions, d_model)``. A mask is
+boolean, ``True`` means *may attend*, as in :mod:`helpers.attention`.
 
 Source: Vaswani et al. 2017, sections 3 and 5 (https://arxiv.org/abs/1706.03762).
 """
 
 from helpers.transformer.blocks import (
-    ACTIVATIONS,
     Decoder,
     DecoderLayer,
     Encoder,
@@ -28,7 +26,6 @@ from helpers.transformer.training import (
 from helpers.transformer.weights import state_from_bert, state_from_torch
 
 __all__ = [
-    "ACTIVATIONS",
     "Decoder",
     "DecoderLayer",
     "Encoder",

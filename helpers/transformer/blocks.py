@@ -1,9 +1,6 @@
 """The parts of an encoder and of a decoder, and the stacks that are made of them.
 
-Vectors have the shape ``(batch, positions, d_model)``. A mask is boolean, ``True`` means *may
-attend*, and goes to :class:`~helpers.attention.MultiHeadAttention` as it is.
-
-Source: Vaswani et al. 2017, section 3 (https://arxiv.org/abs/1706.03762).
+A mask goes to :class:`~helpers.attention.MultiHeadAttention` as it is.
 """
 
 from __future__ import annotations
@@ -19,13 +16,6 @@ from helpers.attention import MultiHeadAttention
 from helpers.shapes import at_least_float32, checked
 from helpers.transformer.config import TransformerConfig
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-}
-
-# --- positions ----------------------------------------------------------------------
-
 
 @checked
 def sinusoidal_positions(
@@ -33,14 +23,8 @@ def sinusoidal_positions(
 ) -> Float[Tensor, "{length} {d_model}"]:
     r"""Return one vector per position, sines and cosines of ``d_model / 2`` frequencies.
 
-    ``PE(t, 2i) = sin(t / 10000^(2i / d_model))`` and ``PE(t, 2i + 1)`` the cosine of the same.
-
-    Args:
-        length: number of positions.
-        d_model: width of each vector, even.
-
-    Returns:
-        Numbers in [-1, 1], in the default floating-point type.
+    ``PE(t, 2i) = sin(t / 10000^(2i / d_model))`` and ``PE(t, 2i + 1)`` the cosine of the same, in
+    the default floating-point type; ``d_model`` is even.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
@@ -55,18 +39,11 @@ def sinusoidal_positions(
     return pairs.flatten(1).to(torch.get_default_dtype())
 
 
-# --- the parts of a block -----------------------------------------------------------
-
-
 class LayerNorm(nn.Module):
     """Bring every vector to mean 0 and variance 1, then scale and shift each feature.
 
     ``weight * (x - mean) / sqrt(variance + eps) + bias``, where mean and variance are taken over
     the features of one position, and the variance divides by the number of features.
-
-    Args:
-        d_model: number of features.
-        eps: keeps the division finite for a constant vector.
 
     Source: Ba et al. 2016, section 3 (https://arxiv.org/abs/1607.06450).
     """
@@ -93,30 +70,19 @@ class LayerNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a bend between them, the same for every position.
-
-    Args:
-        d_model: width of the vectors that go in and come out.
-        d_ff: width between the two maps.
-        activation: ``"relu"`` or ``"gelu"``.
-        dropout: share of the inner numbers dropped in training.
+    """Two linear maps, the same for every position, and a ``"relu"`` or ``"gelu"`` between them.
 
     Source: Vaswani et al. 2017, equation 2.
     """
 
     def __init__(
-        self,
-        d_model: int,
-        d_ff: int,
-        activation: str = "relu",
-        dropout: float = 0.0,
+        self, d_model: int, d_ff: int, activation: str = "relu"
     ) -> None:
         """Make both maps."""
         super().__init__()
         self.widen = nn.Linear(d_model, d_ff)
         self.narrow = nn.Linear(d_ff, d_model)
-        self.activation = ACTIVATIONS[activation]
-        self.dropout = nn.Dropout(dropout)
+        self.activation = {"relu": F.relu, "gelu": F.gelu}[activation]
 
     @checked
     def forward(
@@ -124,7 +90,7 @@ class FeedForward(nn.Module):
     ) -> Float[Tensor, "*batch d_model"]:
         """Map each vector of ``x``."""
         inner = self.activation(self.widen(x))  # (…, d_ff)
-        return self.narrow(self.dropout(inner))  # (…, d_model)
+        return self.narrow(inner)  # (…, d_model)
 
 
 class Residual(nn.Module):
@@ -153,9 +119,6 @@ class Residual(nn.Module):
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x)))
         return self.norm(x + self.dropout(sublayer(x)))
-
-
-# --- blocks and stacks --------------------------------------------------------------
 
 
 class EncoderLayer(nn.Module):

@@ -25,19 +25,13 @@ def beam_search(
 ) -> Int[Tensor, "batch n"]:
     """Follow the best ``beams`` answers of each source, and return the very best.
 
-    A sequence of n ids scores ``log p / ((5 + n) / 6) ** length_penalty``. ``pad_id`` and
-    ``begin_id`` are never chosen; an answer that has ended goes on with ``pad_id``.
+    A sequence of n ids scores ``log p / ((5 + n) / 6) ** length_penalty``: 0 prefers short answers,
+    more of it long ones. ``pad_id`` and ``begin_id`` are never chosen; an answer that has ended
+    goes on with ``pad_id``.
 
-    Args:
-        next_logits: takes the ids so far, ``(batch * beams, length)``, and returns the logits of
-            the id that follows, ``(batch * beams, vocabulary)``.
-        start: ``begin_id`` for each beam.
-        config: tells ``pad_id``, ``begin_id`` and ``end_id``.
-        max_length: how many ids to write at most.
-        length_penalty: 0 prefers short answers, more of it long ones.
-
-    Returns:
-        The ids that follow ``begin_id``, n at most ``max_length``.
+    ``next_logits`` takes the ids so far, ``(batch * beams, length)``, and returns the logits of the
+    id that follows, ``(batch * beams, vocabulary)``. ``start`` is ``begin_id`` for each beam; it is
+    not returned.
 
     Source: Wu et al. 2016, equation 14 (https://arxiv.org/abs/1609.08144).
     """

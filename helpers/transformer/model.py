@@ -40,8 +40,11 @@ class Transformer(nn.Module):
         self.decoder = Decoder(config)
         self.output = nn.Linear(width, known, bias=False)
         self.dropout = nn.Dropout(config.dropout)
+        table = torch.zeros(config.max_length, width)
+        if config.positions == "sinusoidal":
+            table = sinusoidal_positions(*table.shape)
         # In the state, or to_empty and load_state_dict leave garbage in it.
-        self.register_buffer("positions", _position_table(config))
+        self.register_buffer("positions", table)
         self._initialize()
         if config.share_embeddings:
             self.target_embedding.weight = self.source_embedding.weight
@@ -55,10 +58,7 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "batch n_source {self.config.d_model}"]:
         """Turn a source sequence into the memory that the decoder reads.
 
-        Args:
-            source: token ids.
-            source_mask: ``True`` for a token, ``False`` for padding; ``None`` takes everything
-                but ``pad_id`` for a token.
+        ``source_mask`` is ``True`` for a token; ``None`` hides ``pad_id``.
 
         Raises:
             ValueError: the sequence is longer than ``max_length``.
@@ -76,16 +76,11 @@ class Transformer(nn.Module):
         memory: Float[Tensor, "batch n_source {self.config.d_model}"],
         source_mask: Bool[Tensor, "batch n_source"] | None,
     ) -> Float[Tensor, "batch n_target {self.config.target_vocab_size}"]:
-        """Return the scores of every possible next id, at each position of ``target``.
+        """Return the logits of every possible next id, at each position of ``target``.
 
-        Args:
-            target: ids so far, the first one ``begin_id``.
-            memory: what :meth:`encode` returned.
-            source_mask: the same as for :meth:`encode`, usually ``source != pad_id``; ``None``
-                says that ``memory`` has no padding.
-
-        Returns:
-            Logits; those at position t belong to the id that follows position t.
+        ``target`` begins with ``begin_id``, and its ``pad_id`` is hidden. ``memory`` is what
+        :meth:`encode` returned, and ``source_mask`` the same as there; ``None`` says that there is
+        no padding.
 
         Raises:
             ValueError: the sequence is longer than ``max_length``.
@@ -99,16 +94,7 @@ class Transformer(nn.Module):
         target: Int[Tensor, "batch n_target"],
         source_mask: Bool[Tensor, "batch n_source"] | None = None,
     ) -> Float[Tensor, "batch n_target {self.config.target_vocab_size}"]:
-        """Return the logits for every position of ``target``: :meth:`encode`, :meth:`decode`.
-
-        Args:
-            source: token ids.
-            target: the decoder's input: begin, then the answer.
-            source_mask: ``True`` for a token; ``None`` hides ``pad_id``.
-
-        Raises:
-            ValueError: a sequence is longer than ``max_length``.
-        """
+        """Return the logits for every position of ``target``: :meth:`encode`, :meth:`decode`."""
         if source_mask is None:
             source_mask = source != self.config.pad_id
         memory = self.encode(source, source_mask)
@@ -125,17 +111,10 @@ class Transformer(nn.Module):
     ) -> Int[Tensor, "batch n"]:
         """Write an answer for each source: greedy with one beam, beam search with more.
 
-        Dropout is off meanwhile. See :func:`beam_search` for the scores.
-
-        Args:
-            source: token ids.
-            max_length: how many ids to write at most; ``None`` for ``config.max_length``.
-            num_beams: how many answers to follow at once.
-            length_penalty: 0 prefers short answers, more of it long ones; -10 to 10.
-
-        Returns:
-            Ids without ``begin_id``, n at most ``max_length``: the answer, ``end_id`` unless
-            the length ran out, then ``pad_id``.
+        Dropout is off meanwhile. At most ``max_length`` ids are written, ``config.max_length`` if
+        it is ``None``; ``length_penalty``, from -10 to 10, is that of :func:`beam_search`. The ids
+        come without ``begin_id``: the answer, ``end_id`` unless the length ran out, then
+        ``pad_id``.
 
         Raises:
             ValueError: ``max_length`` or ``length_penalty`` is out of range.
@@ -176,15 +155,7 @@ class Transformer(nn.Module):
         source: Int[Tensor, "batch n_source"],
         target: Int[Tensor, "batch n_target"],
     ) -> Float[Tensor, "batch layers heads n_target n_source"]:
-        """Return where each decoder position looks in the source, in every layer and head.
-
-        Args:
-            source: token ids.
-            target: the decoder's input.
-
-        Returns:
-            The weights of the decoder's attention to ``source``.
-        """
+        """Return where each decoder position looks in the source, in every layer and head."""
         kept: list[Tensor] = []
         # An attention's second output are its weights; blocks drop them.
         hooks = [
@@ -234,12 +205,6 @@ class Transformer(nn.Module):
         # Multiplied by √d_model, embeddings enter with variance 1.
         for embedding in (self.source_embedding, self.target_embedding):
             nn.init.normal_(embedding.weight, std=self.config.d_model**-0.5)
-
-
-def _position_table(config: TransformerConfig) -> Tensor:
-    if config.positions == "none":
-        return torch.zeros(config.max_length, config.d_model)
-    return sinusoidal_positions(config.max_length, config.d_model)
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""How the Transformer of the paper is trained: its loss and its learning rate.
-
-Source: Vaswani et al. 2017, section 5 (https://arxiv.org/abs/1706.03762).
-"""
+"""How the Transformer of the paper is trained: its loss and its learning rate."""
 
 from __future__ import annotations
 
@@ -21,18 +18,11 @@ def label_smoothed_loss(
     """Return the mean cross-entropy against a target that leaves some probability to all ids.
 
     The right id is to get ``1 - smoothing`` and all V ids together share ``smoothing`` evenly.
-
-    Args:
-        logits: for each position, one for each id of the vocabulary.
-        target: the right ids.
-        smoothing: at least 0, below 1; 0 is the plain cross-entropy.
-        ignore_id: positions whose target is this id (padding) do not count.
-
-    Returns:
-        The mean over the positions that count, in nats; NaN if there are none.
+    Positions whose target is ``ignore_id`` (padding) do not count. The mean is in nats, NaN if no
+    position counts.
 
     Raises:
-        ValueError: ``smoothing`` is out of range.
+        ValueError: ``smoothing`` is not at least 0 and below 1.
 
     Source: Vaswani et al. 2017, section 5.4; Szegedy et al. 2016, section 7
     (https://arxiv.org/abs/1512.00567).
@@ -60,12 +50,8 @@ def warmup_learning_rate(
 ) -> float:
     """Return the paper's learning rate: a straight rise, then a fall with the root of the step.
 
-    ``d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5)``
-
-    Args:
-        step: number of the update, the first one is 1.
-        d_model: width of the model; a wider one learns more slowly.
-        warmup_steps: the update at which the rate is highest.
+    ``d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5)``, where ``step`` 1 is the first
+    update.
 
     Source: Vaswani et al. 2017, equation 3.
     """

@@ -32,13 +32,8 @@ def state_from_torch(
 ) -> dict[str, Tensor]:
     """Return the weights of PyTorch's stack under our names, for ``load_state_dict``.
 
-    Args:
-        stack: ``nn.Transformer(…).encoder`` or ``.decoder``, or one made by itself. With
-            post-norm, set ``stack.norm = None``: PyTorch puts one more norm at the top, which the
-            paper and :class:`Encoder` do not have.
-
-    Returns:
-        What ``Encoder(…).load_state_dict`` or ``Decoder(…).load_state_dict`` takes.
+    With post-norm, set ``stack.norm = None``: ``nn.Transformer`` puts one more norm at the top,
+    which the paper and :class:`Encoder` do not have.
 
     Raises:
         ValueError: a post-norm stack has a norm at the top.
@@ -70,11 +65,7 @@ def state_from_torch(
 
 
 def state_from_bert(module: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a ``BertLayer`` or ``BertEncoder`` of transformers under our names.
-
-    Args:
-        module: one block (for :class:`EncoderLayer`) or the stack (for :class:`Encoder`).
-    """
+    """Return the weights of a ``BertLayer`` or ``BertEncoder`` of transformers under our names."""
     state = module.state_dict()
     return {_renamed(name, _FROM_BERT): state[name] for name in state}
 
