@@ -55,7 +55,7 @@ def environment_key() -> str:
     """Return a hash of everything but the notebook that its outputs depend on."""
     profile = os.environ.get("HANDBOOK_PROFILE") or "small"
     machine = (platform.python_version(), platform.machine())
-    kinds = ("*.py", "*.yaml", "*.sh")
+    kinds = ("*.py", "*.toml", "*.yaml", "*.sh")
     helpers = (path for kind in kinds for path in (ROOT / "helpers").rglob(kind))
     installed = sorted({f"{each.name}=={each.version}" for each in distributions()})
     return digest(helpers, ROOT, profile, THREADS, installed, machine)

