@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 # The numbers by which systems say that a disk or a quota is full, or a file may not grow.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAYS_FULL = re.compile(
-    r"No space left|Disk quota exceeded|File too large"
+    r"ENOSPC|No space left|Disk quota exceeded|File too large"
     + "".join(rf"|(?:\[Errno|os error) {number}\b" for number in FULL)
 )
 

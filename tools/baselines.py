@@ -1,11 +1,7 @@
 """Compare the checks of the last run with the committed baselines, or refresh those.
 
-A baseline is the figure that a check had when somebody last looked at it. A figure that
-moved by more than the check's own ``drift``, a check that vanished, and one that is new
-all make the comparison fail, so that no figure changes without being seen.
-
-``make twice`` compares a second run with the first one in the same way, but to the last digit,
-where a check does not say why its figure varies (``varies="timing"``).
+A figure that moved by more than the check's own ``drift``, a check that vanished, and one that
+is new all make the comparison fail, so that no figure changes without being seen.
 """
 
 from __future__ import annotations
@@ -36,9 +32,7 @@ ONLY_WITH = re.compile(r'if "([\w-]+)" in assets\.used\(\):\n')
 def load(folder: Path, chapter: str) -> dict[str, Any]:
     """Return the records of ``chapter`` in ``folder``; without a file, an empty set."""
     path = folder / f"{chapter}.json"
-    if not path.exists():
-        return {"chapter": chapter, "checks": []}
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"checks": []}
 
 
 def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> list[str]:
@@ -47,12 +41,11 @@ def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> li
     before = {check["name"]: check for check in baseline}
     for check in now:
         name, value, drift = check["name"], check["value"], check["drift"]
-        claim = f"{check['kind']} {check['bound']}"
         old = before.pop(name, None)
         if old is None:
             found.append(f"{name}: new, no baseline yet (now {value})")
-        elif claim != (claimed := f"{old['kind']} {old['bound']}"):
-            found.append(f"{name}: the claim changed from {claimed} to {claim}")
+        elif (old["kind"], old["bound"]) != (check["kind"], check["bound"]):
+            found.append(f"{name}: the claim changed from {old['kind']} {old['bound']}")
         elif moved(value, old["value"], drift):
             found.append(f"{name}: was {old['value']}, is {value}, may move by {drift}")
     return found + [f"{name}: no longer checked" for name in before]
@@ -68,19 +61,14 @@ def moved(value: Any, baseline: Any, drift: float | None) -> bool:
 
 
 def without_npm(chapter: str, records: dict[str, Any]) -> set[str]:
-    """Return the names of the checks that a run left out for want of npm; CI always has it.
-
-    They stand in cells that begin with ``if "spam" in assets.used():``, where npm fetches the
-    asset and the run had to do without it.
-    """
+    """Return the names of the checks that a run left out for want of npm; CI always has it."""
     if shutil.which("npm") or os.environ.get("CI"):
         return set()
     by_npm = {name for name, asset in ASSETS.items() if isinstance(asset.container, Tarball)}
     gone, found = by_npm - set(records.get("assets", ())), set()
     for path in (path for path in notebooks() if path.stem == chapter):
         for cell in nbformat.read(path, nbformat.NO_CONVERT).cells:
-            begins = ONLY_WITH.match(cell.source)
-            if begins and begins[1] in gone:
+            if (begins := ONLY_WITH.match(cell.source)) and begins[1] in gone:
                 parts = ast.walk(ast.parse(cell.source).body[0])
                 found |= {part.value for part in parts if isinstance(part, ast.Constant)}
     return found

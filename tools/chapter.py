@@ -1,8 +1,4 @@
-"""Create an empty chapter that already has every part a chapter needs, and list it in the book.
-
-``make chapter NAME=17-my-idea`` copies ``tools/chapter-template.ipynb`` to
-``notebooks/17-my-idea.ipynb`` and adds it to ``_toc.yml``. The new chapter runs as it is.
-"""
+"""Create a chapter from ``tools/chapter-template.ipynb``, which runs as it is, and list it."""
 
 from __future__ import annotations
 

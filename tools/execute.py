@@ -1,8 +1,7 @@
 """Execute the chapters that need it, once, for the tests and for the book.
 
-The notebooks themselves stay untouched: copies are run by pytest with nbmake, one on each core,
-the longest first, and a copy that passed goes into the cache from which the book takes its
-outputs. One that fails makes the command fail and is named with cell and error.
+Copies of the notebooks are run by pytest with nbmake, one on each core, the longest first. A copy
+that passed goes into the cache from which the book takes its outputs.
 """
 
 from __future__ import annotations
@@ -77,11 +76,7 @@ def execute(chapters: list[Path], *, jobs: int) -> int:
 
 
 def require_memory(stale: list[Path], jobs: int) -> int:
-    """Return how many chapters fit into memory at a time, at most ``jobs``.
-
-    Raises:
-        NotEnoughMemory: not even the largest one fits, going by its last baseline.
-    """
+    """Return how many chapters fit into memory at a time; NotEnoughMemory if none does."""
     wanted = {path.stem: load(BASELINES, path.stem).get("memory_gib") or 0.0 for path in stale}
     largest = sorted(wanted, key=wanted.__getitem__, reverse=True)[:jobs]
     while len(largest) > 1 and sum(map(wanted.get, largest)) * memory.GIB > memory.available():
@@ -104,12 +99,11 @@ def run(
     ended: Callable[[Path, float], object] = lambda path, seconds: None,
     variables: dict[str, str] | None = None,
 ) -> str:
-    """Execute copies of notebooks, in their order, and return what pytest said of them.
+    """Execute copies of notebooks, in their order; return what pytest said of them.
 
     They lie in ``scratch``, an empty folder not below ``_build``, their records in
     ``scratch/checks``. ``ended`` is called with each notebook and its seconds as soon as its copy
-    ended; :func:`problem_of` tells whether it passed. ``variables`` of the environment come on
-    top of the usual ones.
+    ended. ``variables`` of the environment come on top of the usual ones.
     """
     environment = os.environ | {
         "HANDBOOK_CHECKS": str(scratch / "checks"),
@@ -189,8 +183,7 @@ def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
     """Put the executed copy of ``path`` into the cache; say what is wrong if it failed."""
     copy = scratch / path.name
     executed = nbformat.read(copy, nbformat.NO_CONVERT)
-    problem = problem_of(executed)
-    if problem:
+    if problem := problem_of(executed):
         failed = BUILD / "failed" / path.name
         failed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(copy, failed)
@@ -229,9 +222,9 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
 
 
 def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:
-    """Write the records of each chapter to ``_build/checks``, and say how long it took.
+    """Write each chapter's records to ``_build/checks``; return whether the cache holds all.
 
-    Return whether the cache holds all. ``passed`` has those that were executed just now.
+    ``passed`` has those that were executed just now.
     """
     CHECKS.mkdir(parents=True, exist_ok=True)
     names = {path.stem for path in notebook_cache.notebooks()} - {path.stem for path in chapters}

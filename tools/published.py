@@ -1,8 +1,4 @@
-"""What lies in the built book: its pages, and those that are worth looking at closely.
-
-The tests in a browser, Lighthouse and the screenshots choose their pages here, so that a new
-chapter is found without anybody naming it.
-"""
+"""The pages of the built book, so that a new chapter is found without anybody naming it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Write the addresses of the repository and of the book to every place that shows them.
 
-``pyproject.toml`` is the one place where they are set, under ``[project.urls]``. This copies
-them into ``_config.yml``, ``CITATION.cff``, the Markdown files and the workflows. Every notebook
+``pyproject.toml`` is the one place where they are set, under ``[project.urls]``. Every notebook
 gets the same set-up cell for Colab, which is defined here.
 """
 

@@ -1,8 +1,4 @@
-"""Serve the built book on this machine: compressed, and as below a project's address.
-
-The tests in a browser, Lighthouse and the screenshots use it. It listens on the loopback
-interface only.
-"""
+"""Serve the built book, to this machine only: compressed, and as below a project's address."""
 
 from __future__ import annotations
 
