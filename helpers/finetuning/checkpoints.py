@@ -24,8 +24,7 @@ class SealCheckpoints(TrainerCallback):
     """Seal each checkpoint when it is whole, so that no other is ever resumed from.
 
     Older ones are deleted afterwards: two stay, the newest and the best, or the newest and the one
-    before it. The Trainer's own ``save_total_limit`` goes by date, so once a clock was set back it
-    deletes the newest. Here the number of steps decides.
+    before it. The Trainer's own ``save_total_limit`` goes by date, and a clock can be set back.
     """
 
     def on_save(
@@ -81,12 +80,9 @@ def alone(output: Path) -> Iterator[None]:
 
 
 def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) -> None:
-    """Refuse to mix two trainings in one folder: the checkpoints of one would end the other.
+    """Refuse, with a ValueError, to mix two trainings in one folder.
 
     ``begun`` is what this training is begun with; the file :data:`BEGUN` says it of the earlier.
-
-    Raises:
-        ValueError: there are checkpoints of another training, or of one that nobody can tell.
     """
     if not _checkpoints(output):
         return
@@ -97,7 +93,6 @@ def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) 
         )
     try:
         before = json.loads((output / BEGUN).read_text(encoding="utf-8"))
-        before.setdefault("processes", begun["processes"])  # files of before it was recorded
         differs = [name for name in begun if before[name] != begun[name]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(

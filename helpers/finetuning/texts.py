@@ -36,9 +36,6 @@ def tokenize(
 
     A review that is too long keeps its beginning and its end, ``head_share`` of the tokens for
     the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
-
-    Raises:
-        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
     """
     before, after = _markers(tokenizer)
     room = max_length - len(before) - len(after)
