@@ -93,17 +93,17 @@ def compare(chapters: list[str], first_run: Path | None = None) -> int:
         now = records["checks"]
         if first_run:  # no room to drift, unless a check says why it varies
             now = [check | {"drift": None if check.get("varies") else 0.0} for check in now]
-        baseline = load(first_run or BASELINES, chapter)["checks"]
-        left_out = without_npm(chapter, records)
-        expected = [check for check in baseline if check["name"] not in left_out]
-        if left_out:
-            print(f"  {len(baseline) - len(expected)} checks left out, whose data npm would fetch")
+        expected = load(first_run or BASELINES, chapter)["checks"]
+        if left_out := without_npm(chapter, records):
+            before = len(expected)
+            expected = [check for check in expected if check["name"] not in left_out]
+            print(f"  {before - len(expected)} checks left out, whose data npm would fetch")
         found += [f"{chapter}: {line}" for line in differences(now, expected)]
     for path in sorted(BASELINES.glob("*.json")):
         if path.stem not in chapters and not first_run:
             found.append(f"{path.stem}: a baseline without a chapter")
-    before = "first run" if first_run else "baselines"
-    print(f"\n{total} checks, {len(found) or 'no'} drift from the {before}", flush=True)
+    kept = "first run" if first_run else "baselines"
+    print(f"\n{total} checks, {len(found) or 'no'} drift from the {kept}", flush=True)
     for line in found:
         print(f"DRIFT {line}", file=sys.stderr)
     if found and not first_run:
@@ -123,11 +123,10 @@ def refresh(chapters: list[str]) -> int:
         if records.get("profile") != "small":
             print(f"{chapter}: not run in the small profile, left as it is")
             continue
-        before = load(BASELINES, chapter)
         if without_npm(chapter, records):
             print(f"{chapter}: npm, which fetches some of its data, is missing; left as it is")
             continue
-        changes = differences(records["checks"], before["checks"])
+        changes = differences(records["checks"], load(BASELINES, chapter)["checks"])
         print(f"{chapter}: {len(changes) or 'no'} differences", *changes, sep="\n  ")
         content = {
             "chapter": chapter,
@@ -146,10 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Compare, or with ``refresh`` write, the baselines."""
     parser = argparse.ArgumentParser(prog="python -m tools.baselines", description=__doc__)
     parser.add_argument("command", choices=["compare", "refresh"])
-    parser.add_argument(
-        "--first-run", type=Path, metavar="FOLDER",
-        help="compare what ran just now with the records in FOLDER, to the last digit",
-    )  # fmt: skip
+    first_run = "compare what ran just now with the records in FOLDER, to the last digit"
+    parser.add_argument("--first-run", type=Path, metavar="FOLDER", help=first_run)
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
     chapters = [path.stem for path in notebooks()]

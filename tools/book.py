@@ -10,8 +10,8 @@ from pathlib import Path
 
 from helpers import sealed
 from tools.cache import ANSI, BUILD, CHECKS, ROOT, alone, digest
+from tools.serve import HTML
 
-HTML = BUILD / "html"
 LOG = BUILD / "book.log"
 BUILT_FROM = BUILD / "book.sha256"  # of what the book was last built from
 SOURCES = ("book", "helpers", "notebooks", "tools")

@@ -31,8 +31,7 @@ def create(name: str, root: Path = ROOT) -> Path:
     if not NAME.fullmatch(name):
         raise ValueError(
             "a chapter's name is two digits and words of lower-case letters (a to z) or digits, "
-            "joined by single hyphens, such as 17-my-idea, and at most 40 characters long; "
-            f"got {name[:60]!r}"
+            f"joined by single hyphens, at most 40 characters: 17-my-idea; got {name[:60]!r}"
         )
     path, toc = root / "notebooks" / f"{name}.ipynb", root / "_toc.yml"
     entry, lines = f"      - file: notebooks/{name}\n", toc.read_text().splitlines(keepends=True)

@@ -190,17 +190,13 @@ def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
         print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr)
         print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
-    records = load(scratch / "checks", path.stem)
     # The cache compares the cells' metadata too: with their times a copy would never match.
     for cell in executed.cells:
         cell.metadata.pop("execution", None)
     nbformat.write(executed, copy)
-    cache.cache_notebook_file(
-        copy,
-        uri=path.relative_to(ROOT).as_posix(),
-        data=records | {"execution_seconds": round(seconds, 1)},
-        overwrite=True,
-    )
+    data = load(scratch / "checks", path.stem) | {"execution_seconds": round(seconds, 1)}
+    uri = path.relative_to(ROOT).as_posix()
+    cache.cache_notebook_file(copy, uri=uri, data=data, overwrite=True)
     return True
 
 
@@ -211,9 +207,9 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
             continue
         for output in cell.outputs:
             if output.output_type == "error":
-                trace = ANSI.sub("", "\n".join(output.traceback))
-                error = f"{output.ename}: {ANSI.sub('', output.evalue)}"
-                return f"cell {number} raised {error}\n\n{cell.source}\n\n{trace}"
+                trace = "\n".join(output.traceback)
+                error = f"raised {output.ename}: {output.evalue}"
+                return ANSI.sub("", f"cell {number} {error}\n\n{cell.source}\n\n{trace}")
             if NOT_RECORDED in output.get("text", ""):
                 return f"cell {number} lost a record: {output.text.strip()}"
         if cell.source.strip() and cell.execution_count is None:
@@ -232,21 +228,18 @@ def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bo
         if left.stem not in names:
             left.unlink()
     width = max((len(path.stem) for path in chapters), default=0)
-    complete = True
-    for path in chapters:
-        record = notebook_cache.record_of(cache, path)
+    records = {path: notebook_cache.record_of(cache, path) for path in chapters}
+    for path, record in records.items():
         if record is None:
-            complete = False
             how = "changed while it ran: run again" if passed.get(path) else "failed"
             print(f"{path.stem:<{width}}  {how}")
             continue
         executed = record.created.replace(microsecond=0).isoformat() + "Z"
-        content = record.data | {"executed": executed}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        sealed.write(CHECKS / f"{path.stem}.json", text)
+        text = json.dumps(record.data | {"executed": executed}, indent=1, ensure_ascii=False)
+        sealed.write(CHECKS / f"{path.stem}.json", text + "\n")
         how = "executed" if path in passed else "cached, not executed again"
-        print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
-    return complete
+        print(f"{path.stem:<{width}}  {record.data['execution_seconds']:7.1f} s  {how}")
+    return None not in records.values()
 
 
 if __name__ == "__main__":

@@ -42,9 +42,8 @@ def resolve(*, upgrade: bool) -> list[str]:
             present.write_text("".join(path.read_text(encoding="utf-8") for path in LOCKS))
         command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--quiet"]
         command += ["--python-version", "3.11", "--all-extras", "--generate-hashes"]
-        command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
-        command += ["--output-file", str(present)]
-        command += ["--constraint", str(constraint), str(ROOT / "pyproject.toml")]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--output-file", present]
+        command += ["--constraint", constraint, ROOT / "pyproject.toml"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         text = present.read_text(encoding="utf-8")
     return re.split(r"(?m)^(?=\S)", text)[1:]
@@ -74,8 +73,7 @@ def environment(lock: str) -> str:
     lines = ["name: handbook", "channels: [conda-forge]", "dependencies:"]
     lines += ['  - "python>=3.11,<3.14"', "  - pip", "  - pip:"]
     lines += [f"      - {pin}" for name in names for pin in pins[name]]
-    lines.append("      - -e .")
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join([*lines, "      - -e .\n"])
 
 
 def main() -> None:

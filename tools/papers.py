@@ -1,7 +1,4 @@
-"""Which papers the chapters and the helpers name by a link, and the entries of the bibliography.
-
-A paper is known by how one links to it: ``arxiv:1706.03762``, ``doi:10.1162/…``, ``acl:P11-1015``.
-"""
+"""Which papers the chapters and the helpers name by a link, and the entries of the bibliography."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def run(command: list[str]) -> int:
 
 
 def terminate(*_: object) -> None:
-    """Pass on to the phase that is running that it shall end."""
+    """Tell the phase that is running to end."""
     for child in psutil.Process().children():
         child.terminate()
 
