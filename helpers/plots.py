@@ -147,9 +147,6 @@ def as_svg(figure: Figure, alt: str) -> str:
     """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page.
 
     Labels are shown as they are: a ``$`` begins no formula.
-
-    Raises:
-        ValueError: ``alt`` is too short to say anything.
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")

@@ -47,12 +47,7 @@ def pick(*, small: T, full: T) -> T:
 
 
 def rehearsal() -> int | None:
-    """Return the step limit of a rehearsal, or None if this run is the real thing.
-
-    Raises:
-        ValueError: ``HANDBOOK_REHEARSAL`` is not a whole number above zero, or is set in the
-            ``small`` profile, which has nothing to rehearse.
-    """
+    """Return the step limit of a rehearsal, or None if this run is the real thing."""
     chosen = os.environ.get(REHEARSAL, "").strip()
     if not chosen:
         return None

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from helpers import profiles
-from helpers.assets.asset import Asset, Tarball, Wheel
 from helpers.assets.cache import (
     VARIABLE,
     AssetError,
@@ -31,7 +30,7 @@ from helpers.assets.cache import (
     find,
     problems,
 )
-from helpers.assets.entries import ASSETS
+from helpers.assets.entries import ASSETS, Asset, Tarball, Wheel
 from helpers.assets.hub import snapshot
 from helpers.sealed import MANIFEST as MANIFEST
 
@@ -73,11 +72,7 @@ def dataset(name: str) -> dict[str, Any]:
     Both profiles give a ``DatasetDict`` with a ``train`` split whose columns are ``text``
     (a string) and ``label`` (a ``ClassLabel``); the Hub's has further splits. Translations have
     the columns ``key`` (a string) and ``translation`` (a dictionary from language to string, or
-    to None), and are the same in both profiles.
-
-    Raises:
-        KeyError: there is no data set of that name.
-        AssetError: it is not cached and cannot be fetched.
+    to None), and are the same in both profiles. Errors are those of :func:`model`.
     """
     asset = find(name, "dataset")
     folder = _folder_of(asset)
@@ -90,11 +85,8 @@ def dataset(name: str) -> dict[str, Any]:
     columns: dict[str, Any] = {"text": string, "label": ClassLabel(names=list(asset.labels))}
     if asset.languages:
         columns = {"key": string, "translation": dict.fromkeys(asset.languages, string)}
-    return {
-        "path": "json",
-        "data_files": {"train": str(folder / "train.jsonl")},
-        "features": Features(columns),
-    }
+    files = {"train": str(folder / "train.jsonl")}
+    return {"path": "json", "data_files": files, "features": Features(columns)}
 
 
 def used() -> dict[str, str]:

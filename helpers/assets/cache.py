@@ -18,8 +18,7 @@ import platformdirs
 from filelock import FileLock
 
 from helpers import profiles, sealed
-from helpers.assets.asset import Asset, Tarball
-from helpers.assets.entries import ASSETS
+from helpers.assets.entries import ASSETS, Asset, Tarball
 
 VARIABLE = "HANDBOOK_ASSETS"
 
@@ -243,8 +242,7 @@ def _swap_in(staging: Path, folder: Path) -> None:
 def _make_cache_folder() -> None:
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_folder()):
-            pass
+        tempfile.TemporaryFile(dir=cache_folder()).close()
     except OSError as problem:
         raise AssetError(
             f"the asset cache {cache_folder()} cannot be written: {problem.strerror}. "

@@ -77,9 +77,7 @@ def read_catalogues(languages: Mapping[str, str], folder: Path) -> None:
     strings: dict[str, dict[str, str]] = {}
     with zipfile.ZipFile(wheel) as archive:
         for member in sorted(archive.namelist()):
-            found = [
-                language for pattern, language in languages.items() if fnmatch(member, pattern)
-            ]
+            found = [to for pattern, to in languages.items() if fnmatch(member, pattern)]
             read = read_po if member.endswith(".po") else read_mo
             for message in read(io.BytesIO(archive.read(member))) if found else ():
                 english, text = (_many(forms) for forms in (message.id, message.string))

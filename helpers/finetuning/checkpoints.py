@@ -48,8 +48,7 @@ class SealCheckpoints(TrainerCallback):
 def newest_checkpoint(output: str | Path) -> Path | None:
     """Return the newest checkpoint in ``output`` that is whole; None if there is none.
 
-    One that was being written when the process died is passed over. So is one that cannot be
-    resumed from because it holds the weights only (``save_only_model``).
+    One that holds the weights only (``save_only_model``) is passed over.
 
     Raises:
         ValueError: a file of that checkpoint has changed since it was written.

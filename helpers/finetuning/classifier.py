@@ -98,8 +98,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """Translate a recipe into the Trainer's arguments; ``overrides`` win.
 
-    With ``validate=False`` no validation split is needed, and no checkpoint is kept. In a
-    rehearsal (see :mod:`helpers.profiles`) training ends at its step limit.
+    With ``validate=False`` no validation split is needed, and no checkpoint is kept.
     """
     # A share of all steps. The Trainer would read 1 as one step, so once is just below it.
     every = min(1 / (recipe.evaluations * recipe.epochs), math.nextafter(1, 0))
@@ -150,11 +149,7 @@ def build_trainer(
     train: Dataset | None = None,
     validation: Dataset | None = None,
 ) -> Trainer:
-    """Put model, data and arguments together; batches are padded to their longest review.
-
-    Raises:
-        NotEnoughMemory: training on the longest reviews needs more memory than there is.
-    """
+    """Put model, data and arguments together; batches are padded to their longest review."""
     if train is not None and "length" in train.column_names and arguments.use_cpu:
         size = min(arguments.per_device_train_batch_size, max(1, len(train)))
         needed = training_memory(model, size, max(train["length"], default=0))

@@ -49,24 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="encoder", help="a BERT of helpers.assets")
     parser.add_argument("--output", type=Path, default=Path("runs/imdb"))
-    parser.add_argument(
-        "--train-reviews", type=int, dest="count", help="default: all of the training split"
-    )
+    parser.add_argument("--train-reviews", type=int, dest="count", help="default: all there are")
     parser.add_argument("--max-steps", type=int, default=-1, help="stop early; for trials")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest whole checkpoint, if any"
-    )
+    resume = "go on from the newest whole checkpoint, if any"
+    parser.add_argument("--resume", action="store_true", help=resume)
     waits = "seconds that a process waits for one that is silent; default 1800"
     parser.add_argument("--timeout", type=int, default=1800, help=waits)
     fields = asdict(Recipe())
     for name, default in fields.items():
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=type(default),
-            default=default,
-            choices=get_args(Trainable) if name == "trainable" else None,
-            help=f"default {default}",
-        )
+        option, described = f"--{name.replace('_', '-')}", {"help": f"default {default}"}
+        if name == "trainable":
+            described["choices"] = get_args(Trainable)
+        parser.add_argument(option, type=type(default), default=default, **described)
     options = vars(parser.parse_args(arguments))
     try:
         recipe = Recipe(**{name: options.pop(name) for name in fields})
@@ -106,10 +100,7 @@ def _together() -> Iterator[None]:
 
 @contextmanager
 def _naming_the_cause() -> Iterator[None]:
-    """Say that a disk is full or a process is gone: each library has other errors for it.
-
-    PyTorch's writer finds itself at an "unexpected pos", or "failed writing file".
-    """
+    """Say that a disk is full or a process is gone: each library has other errors for it."""
     try:
         yield
     except Exception as problem:

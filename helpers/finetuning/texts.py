@@ -16,11 +16,7 @@ def clean(text: str) -> str:
 
 
 def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
-    """Shorten ``ids`` to ``length``: the first ``head`` of them and as many from the end.
-
-    Raises:
-        ValueError: ``head`` is negative or greater than ``length``.
-    """
+    """Shorten ``ids`` to ``length``: the first ``head`` of them and as many from the end."""
     if not 0 <= head <= length:
         raise ValueError(f"head must lie between 0 and length = {length}, got {head}")
     if len(ids) <= length:
