@@ -57,7 +57,7 @@ _chapter = _Chapter()
 
 
 def begin(chapter: str) -> None:
-    """Start the records of ``chapter`` (its file name without ``.ipynb``) anew."""
+    """Start the records of ``chapter``, its file name without ``.ipynb`` and folder, anew."""
     if not chapter.strip(". ") or Path(chapter).name != chapter:
         raise ValueError(f"expected a chapter's file name such as '10-imdb', got {chapter!r}")
     _chapter.__init__(chapter)

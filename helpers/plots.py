@@ -146,7 +146,7 @@ def show(figure: Figure, alt: str) -> None:
 def as_svg(figure: Figure, alt: str) -> str:
     """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page.
 
-    Labels are shown as they are: a ``$`` begins no formula.
+    Labels are shown as they are: a ``$`` begins no formula. ``alt`` has at least four words.
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")

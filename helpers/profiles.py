@@ -47,7 +47,7 @@ def pick(*, small: T, full: T) -> T:
 
 
 def rehearsal() -> int | None:
-    """Return the step limit of a rehearsal, or None if this run is the real thing."""
+    """Return the step limit of a rehearsal, None in a real run; ValueError if it is set wrongly."""
     chosen = os.environ.get(REHEARSAL, "").strip()
     if not chosen:
         return None
