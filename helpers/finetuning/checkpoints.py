@@ -92,6 +92,7 @@ def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) 
         )
     try:
         before = json.loads((output / BEGUN).read_text(encoding="utf-8"))
+        before.setdefault("processes", begun["processes"])  # files of before it was recorded
         differs = [name for name in begun if before[name] != begun[name]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
