@@ -7,14 +7,13 @@ Every claim of a chapter that can be measured ends in one of four calls::
     check_at_least("test accuracy", accuracy, 0.88, drift=0.02)
 
 A check that fails raises :class:`CheckFailed` and so stops the notebook. One that holds is
-recorded in ``_build/checks/<chapter>.json``. From these records the book makes its ledger page,
-and continuous integration compares them with the committed baselines: ``drift`` says how far a
-figure may move from its baseline. Two runs on one machine give the same figures to the last
-digit; a figure that cannot, such as a ratio of two durations, says why: ``varies="timing"``.
+recorded in ``_build/checks/<chapter>.json``, for the book's ledger and to be compared with the
+committed baselines. ``drift`` says how far a figure may move from its baseline. One that differs
+between two runs on one machine, such as a ratio of durations, says why: ``varies="timing"``.
 
-``needs`` says what a claim rests on that a rehearsal of the full profile is without (see
-:mod:`helpers.profiles`): the real ``"weights"``, all the ``"data"``, or all the training
-``"steps"``. There a check that does not hold is shown and recorded, and the chapter goes on.
+``needs`` says what a claim rests on that a rehearsal (see :mod:`helpers.profiles`) is without: the
+real ``"weights"``, all the ``"data"``, or all the training ``"steps"``. There a check that does not
+hold is shown and recorded, and the chapter goes on.
 """
 
 from __future__ import annotations
@@ -58,11 +57,7 @@ _chapter = _Chapter()
 
 
 def begin(chapter: str) -> None:
-    """Start the records of ``chapter`` (its file name without ``.ipynb``) anew.
-
-    Raises:
-        ValueError: the name is empty or holds a path.
-    """
+    """Start the records of ``chapter``, its file name without ``.ipynb`` and folder, anew."""
     if not chapter.strip(". ") or Path(chapter).name != chapter:
         raise ValueError(f"expected a chapter's file name such as '10-imdb', got {chapter!r}")
     _chapter.__init__(chapter)
@@ -82,13 +77,8 @@ def check_close(
 ) -> None:
     """Check that two numbers, arrays or tensors agree: ``|ours - theirs| <= atol + rtol |theirs|``.
 
-    The recorded value is the largest absolute difference.
-
-    Raises:
-        CheckFailed: they differ in shape or by more than the bound, or one has a NaN that the
-            other does not have in the same place.
-        TypeError: one of them holds something else than real numbers.
-        ValueError: ``atol`` or ``rtol`` is negative, infinite or not a number.
+    Their shapes must agree too, and NaN stand in the same places. The recorded value is the
+    largest absolute difference.
     """
     atol, rtol = _tolerance(atol), _tolerance(rtol)
     ours, theirs = _as_numbers(ours), _as_numbers(theirs)
@@ -111,12 +101,9 @@ def check_close(
         where = f" at index {tuple(map(int, index))}"
     figure, share = f"{_figure(largest)}{unit}", f" + {_figure(rtol)} of the value" if rtol else ""
     allowed = f"allowed {_figure(atol)}{share}{unit}"
-    _judge(
-        agrees, name, "close", largest, atol,
-        f"largest difference {figure}, {allowed}",
-        f"the largest difference is {figure}{where}, {allowed}",
-        needs=needs, varies=varies,
-    )  # fmt: skip
+    shown = f"largest difference {figure}, {allowed}"
+    wrong = f"the largest difference is {figure}{where}, {allowed}"
+    _judge(agrees, name, "close", largest, atol, shown, wrong, None, needs, varies)
 
 
 def check_equal(name: str, ours: Any, theirs: Any, *, needs: Needs | None = None) -> None:
@@ -130,11 +117,9 @@ def check_equal(name: str, ours: Any, theirs: Any, *, needs: Needs | None = None
         agrees, came, expected = bool(ours == theirs), _short(ours), _short(theirs)
         plain = ours.item() if isinstance(ours, np.generic) else ours
         value = plain if isinstance(plain, (bool, int, float, str)) else came
-    _judge(
-        agrees, name, "equal", value, value if agrees else expected,
-        f"both are {_short(value)}", f"{came} came, {expected} was expected",
-        drift=0.0, needs=needs,
-    )  # fmt: skip
+    bound, shown = value if agrees else expected, f"both are {_short(value)}"
+    wrong = f"{came} came, {expected} was expected"
+    _judge(agrees, name, "equal", value, bound, shown, wrong, 0.0, needs)
 
 
 def check_at_least(
@@ -147,13 +132,7 @@ def check_at_least(
     needs: Needs | None = None,
     varies: str = "",
 ) -> None:
-    """Check that ``value >= bound``; ``drift`` is how far it may move from its baseline.
-
-    Raises:
-        CheckFailed: the value is below the bound or not a number.
-        ValueError: the bound is not a number, or ``drift`` is negative, infinite, not a number,
-            or given for a value that varies.
-    """
+    """Check that ``value >= bound``; ``drift`` is how far it may move from its baseline."""
     value, bound = float(value), float(bound)
     said = _compared("at least", value, bound, unit)
     _judge(value >= bound, name, "at least", value, bound, *said, drift, needs, varies)
@@ -177,8 +156,7 @@ def check_at_most(
 
 def records_folder() -> Path:
     """Return where the records go: ``HANDBOOK_CHECKS``, else ``_build/checks`` of the checkout."""
-    chosen = os.environ.get(VARIABLE, "").strip()
-    if chosen:
+    if chosen := os.environ.get(VARIABLE, "").strip():
         return Path(chosen)
     root = Path(__file__).resolve().parent.parent
     in_checkout = (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir()
@@ -196,8 +174,8 @@ def _judge(
     bound: Any,
     shown: str,
     wrong: str,
-    drift: float | None = None,
-    needs: Needs | None = None,
+    drift: float | None,
+    needs: Needs | None,
     varies: str = "",
 ) -> None:
     if not name.strip():
@@ -242,8 +220,7 @@ def _write() -> None:
         "memory_gib": round(memory.peak() / memory.GIB, 1),
         "checks": _chapter.records,
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    folder = records_folder()
+    folder, text = records_folder(), json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sealed.write(folder / f"{_chapter.name}.json", text)

@@ -1,6 +1,5 @@
 """News and its copies: what chapter 12 and ``benchmarks/few_labels.py`` share.
 
-A text that occurs twice may land on both sides of a split, and then the test repeats training.
 The news are those of Greene and Cunningham 2006, https://doi.org/10.1145/1143844.1143892.
 """
 
@@ -44,11 +43,7 @@ def first_of_each(texts: Sequence[str]) -> np.ndarray:
 
 
 def split_news() -> dict[str, Dataset]:
-    """Load the news, leave copies out, and split the rest into train, validation and test.
-
-    Raises:
-        AssetError: the articles are not cached and cannot be fetched.
-    """
+    """Load the news, leave copies out, and split the rest into train, validation and test."""
     news = load_dataset(**assets.dataset("news"))["train"]
     order = np.random.default_rng(0).permutation(first_of_each(news["text"][:]))
     test, validation = order[:TEST], order[TEST : TEST + VALIDATION]

@@ -1,9 +1,6 @@
-"""How much memory is left, asked before heavy work begins.
+"""How much memory is left, asked before heavy work begins: a killed notebook says nothing::
 
-Linux kills a process for which there is no memory left, and a killed notebook says nothing.
-What a piece of work needs is often known in advance: then it is better to refuse at once::
-
-    memory.require(3 * memory.GIB, "fine-tuning the encoder")
+memory.require(3 * memory.GIB, "fine-tuning the encoder")
 """
 
 from __future__ import annotations
@@ -28,28 +25,16 @@ class NotEnoughMemory(MemoryError):
 
 
 def available() -> int:
-    """Return how many bytes this process may still take: the least of three limits.
-
-    They are what the machine has left, what the container has left, and what the limit on the
-    address space (``ulimit -v``) leaves.
-    """
+    """Return the bytes that machine, container and ``ulimit -v`` still let this process take."""
     left = [psutil.virtual_memory().available, _left_of_address_space(), *_left_of_containers()]
     return max(0, min(amount for amount in left if amount is not None))
 
 
 def require(needed: int, purpose: str) -> None:
-    """Refuse work for which there is not enough memory.
+    """Refuse work that needs so many bytes more than there are, with :class:`NotEnoughMemory`.
 
-    Args:
-        needed: bytes, beyond what the process holds already.
-        purpose: what they are for, as the subject of a sentence.
-
-    Raises:
-        NotEnoughMemory: fewer bytes are available.
-        ValueError: ``needed`` is negative or not a number.
+    ``purpose`` says what they are for, as the subject of a sentence.
     """
-    if not needed >= 0:
-        raise ValueError(f"needed must be a number of bytes, at least 0, got {needed!r}")
     left = available()
     if needed > left:
         raise NotEnoughMemory(

@@ -15,7 +15,6 @@ import hashlib
 import html
 import io
 import re
-from numbers import Integral, Real
 from typing import Any
 
 import matplotlib
@@ -76,21 +75,7 @@ def new(
     """Return a figure and its axes in the handbook's style; sizes in inches.
 
     Further keywords go to :meth:`matplotlib.figure.Figure.subplots`.
-
-    Raises:
-        TypeError: a number is something else, or a keyword is unknown.
-        ValueError: a number is out of range.
     """
-    for name, number in (("width", width), ("height", height)):
-        if isinstance(number, bool) or not isinstance(number, Real):
-            raise TypeError(f"{name} must be a number of inches, got {number!r}")
-        if not 0 < number <= 100:
-            raise ValueError(f"{name} must be above 0 and at most 100 inches, got {number!r}")
-    for name, number in (("rows", rows), ("columns", columns)):
-        if isinstance(number, bool) or not isinstance(number, Integral):
-            raise TypeError(f"{name} must be an integer, got {number!r}")
-        if not 1 <= number <= 100:
-            raise ValueError(f"{name} must lie between 1 and 100, got {number!r}")
     with matplotlib.rc_context(_STYLE):
         # A Figure made without pyplot is not shown twice and is freed with the cell.
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -132,15 +117,10 @@ def heatmap(
     """Draw a matrix of numbers from 0 to 1 as shades of blue, labelled; return the image.
 
     Raises:
-        TypeError: ``axes`` are none, or ``values`` no numbers.
         ValueError: ``values`` are not one row for each label of ``rows`` and one column for each
             of ``columns``, or not all finite.
     """
-    if not isinstance(axes, Axes):
-        raise TypeError(f"axes must come from new(), got {type(axes).__name__}")
     matrix = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-    if matrix.dtype.kind not in "biuf":
-        raise TypeError(f"values must be numbers, got {matrix.dtype}")
     if matrix.shape != (len(rows), len(columns)) or not matrix.size:
         raise ValueError(
             f"values have shape {matrix.shape}, but there are {len(rows)} labels for rows and "
@@ -157,12 +137,7 @@ def heatmap(
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display ``figure``; ``alt`` says in a sentence what it shows, for those who cannot see it.
-
-    Raises:
-        TypeError: ``figure`` is no figure or ``alt`` no string.
-        ValueError: ``alt`` is too short to say anything.
-    """
+    """Display ``figure``; ``alt`` says in a sentence what it shows, for those who cannot see it."""
     from IPython.display import HTML, display
 
     display(HTML(as_svg(figure, alt)))
@@ -171,16 +146,8 @@ def show(figure: Figure, alt: str) -> None:
 def as_svg(figure: Figure, alt: str) -> str:
     """Return ``figure`` as an ``<svg>`` element that takes its text colour from the page.
 
-    Labels are shown as they are: a ``$`` begins no formula.
-
-    Raises:
-        TypeError: ``figure`` is no figure or ``alt`` no string.
-        ValueError: ``alt`` is too short to say anything.
+    Labels are shown as they are: a ``$`` begins no formula. ``alt`` has at least four words.
     """
-    if not isinstance(figure, Figure) or not isinstance(alt, str):
-        raise TypeError(
-            f"expected a Figure and a string, got {type(figure).__name__} and {type(alt).__name__}"
-        )
     if len(alt.split()) < 4:
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
     _remove_white(figure)
@@ -200,10 +167,8 @@ def as_svg(figure: Figure, alt: str) -> str:
     # every run: derive them from what the figure says and shows.
     salt = hashlib.sha256((alt + svg).encode()).hexdigest()[:12]
     svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{salt}-", svg)
-    width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
-    points = float(width[1]) if width else 500.0
     opening = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg[: svg.index(">")], count=2)
-    own = f"{points * 4 / 3:.0f}px"  # the style sheet of the book asks for it on a phone
+    own = f"{figure.get_figwidth() * 96:.0f}px"  # the style sheet asks for it on a phone
     style = f"--own-width:{own};width:100%;max-width:{own};height:auto;color:inherit"
     label = html.escape(alt, quote=True)
     opening += ' fill="currentColor"'

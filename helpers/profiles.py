@@ -1,18 +1,15 @@
 """How much work a run does: ``small`` on two CPU cores, ``full`` on a GPU with the Hub.
 
-This is also the one place that asks the machine for an accelerator or for fast bfloat16.
-
 A notebook never branches on the machine it runs on. It asks for a number::
 
     examples = profiles.pick(small=4_000, full=25_000)
 
-and the profile answers. The environment variable ``HANDBOOK_PROFILE`` decides;
-without it, ``full`` is chosen where a GPU and the Hugging Face Hub are both at hand.
+The environment variable ``HANDBOOK_PROFILE`` decides; without it, ``full`` is chosen where a GPU
+and the Hugging Face Hub are both at hand.
 
-A *rehearsal* runs the ``full`` profile in minutes, against a Hub with tiny weights and few
-rows. ``HANDBOOK_REHEARSAL`` holds its step limit: no pass over the training data takes more
-steps than that, and a check that says what it ``needs`` of the real thing shows its figure
-without stopping the chapter. ``make rehearsal`` sets the variable; nobody else has to.
+A *rehearsal* (``make rehearsal``) runs the ``full`` profile in minutes, against a Hub with tiny
+weights and few rows. ``HANDBOOK_REHEARSAL`` holds the most steps of a pass over the data, and a
+check that says what it ``needs`` of the real thing shows its figure without stopping the chapter.
 """
 
 from __future__ import annotations
@@ -32,11 +29,7 @@ NAMES: tuple[Profile, ...] = ("small", "full")
 
 
 def current() -> Profile:
-    """Return the profile of this run, ``"small"`` or ``"full"``.
-
-    Raises:
-        ValueError: ``HANDBOOK_PROFILE`` holds anything else.
-    """
+    """Return the profile of this run; ValueError if ``HANDBOOK_PROFILE`` holds something else."""
     chosen = os.environ.get(VARIABLE, "").strip()
     if not chosen:
         return _detected()
@@ -49,21 +42,12 @@ def current() -> Profile:
 
 
 def pick(*, small: T, full: T) -> T:
-    """Return ``small`` or ``full``, whichever the current profile calls for.
-
-    Raises:
-        ValueError: ``HANDBOOK_PROFILE`` holds an unknown name.
-    """
+    """Return ``small`` or ``full``, whichever the current profile calls for."""
     return {"small": small, "full": full}[current()]
 
 
 def rehearsal() -> int | None:
-    """Return the step limit of a rehearsal, or None if this run is the real thing.
-
-    Raises:
-        ValueError: ``HANDBOOK_REHEARSAL`` is not a whole number above zero, or is set in the
-            ``small`` profile, which has nothing to rehearse.
-    """
+    """Return the step limit of a rehearsal, None in a real run; ValueError if it is set wrongly."""
     chosen = os.environ.get(REHEARSAL, "").strip()
     if not chosen:
         return None
@@ -81,13 +65,8 @@ def rehearsal() -> int | None:
 
 
 def steps(planned: int) -> int:
-    """Return how many steps a pass over the data takes: ``planned``, fewer in a rehearsal.
-
-    Raises:
-        ValueError: ``HANDBOOK_REHEARSAL`` is not what :func:`rehearsal` expects.
-    """
-    limit = rehearsal()
-    return planned if limit is None else min(planned, limit)
+    """Return how many steps a pass over the data takes: ``planned``, fewer in a rehearsal."""
+    return min(planned, rehearsal() or planned)
 
 
 def uses_accelerator() -> bool:

@@ -1,8 +1,7 @@
 """Files that are whole or not there: written in one step, sealed by the SHA-256 of each.
 
-A file is written beside its place and then renamed, so whoever reads it sees the old text or the
-new one. A finished folder gets a manifest of SHA-256 sums as its last file: a folder without one
-was left half written, and a changed byte is found.
+A finished folder gets a manifest of SHA-256 sums as its last file: a folder without one was left
+half written, and a changed byte is found.
 """
 
 from __future__ import annotations
@@ -18,17 +17,13 @@ MANIFEST = "manifest.json"
 # The numbers by which systems say that a disk or a quota is full, or a file may not grow.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAYS_FULL = re.compile(
-    r"No space left|Disk quota exceeded|File too large"
+    r"ENOSPC|No space left|Disk quota exceeded|File too large"
     + "".join(rf"|(?:\[Errno|os error) {number}\b" for number in FULL)
 )
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file in one step; if that fails, what was there before is untouched.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write a text file in one step; if that fails, what was there before is untouched."""
     beside = path.with_name(f".{path.name}")  # one that a killed process left is overwritten
     try:
         beside.write_text(text, encoding="utf-8", newline="\n")
@@ -40,17 +35,8 @@ def write(path: Path, text: str) -> None:
 def seal(folder: Path, **about: str) -> None:
     """Record the SHA-256 of every file of a finished ``folder`` in its ``manifest.json``.
 
-    Written last and in one step, it also says that nothing is missing; :func:`damage` reads it.
-
-    Args:
-        folder: the finished folder.
-        about: what else the manifest is to say, such as ``source``.
-
-    Raises:
-        NotADirectoryError: there is no such folder.
+    ``about`` is what else the manifest is to say, such as ``source``.
     """
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
     sums = {
         path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -62,9 +48,7 @@ def seal(folder: Path, **about: str) -> None:
 def damage(folder: Path, pinned: dict[str, str] | None = None) -> list[str]:
     """Return a line for each file of a sealed ``folder`` that is missing, changed or unreadable.
 
-    Args:
-        folder: what :func:`seal` has sealed.
-        pinned: SHA-256 sums that stand whatever the manifest says.
+    ``pinned`` are SHA-256 sums that stand whatever the manifest says.
     """
     try:
         recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]

@@ -5,9 +5,8 @@ beartype, which checks types. A name in a shape means the same number wherever i
 signature, in what is returned too. An argument that does not fit raises jaxtyping's
 ``TypeCheckError``, a ``TypeError`` that names it, what came, and what was expected.
 
-A check looks at shapes and dtypes, never at the numbers, so no GPU has to wait for it. It costs
-about 50 µs, so a call like one that passed (the same function or module, types, shapes, dtypes) is
-not checked again. ``JAXTYPING_DISABLE=1`` in the environment switches all checks off.
+A check costs about 50 µs, so a call like one that passed (the same function or module, types,
+shapes, dtypes) is not checked again. ``JAXTYPING_DISABLE=1`` switches all checks off.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers import assets
 from helpers.assets import Asset, Wheel
+from helpers.assets import __main__ as assets_command
 from helpers.assets import cache as asset_cache
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 4000}
@@ -322,7 +323,7 @@ def main(arguments: list[str]) -> int:
     if program == "assets":
         assets.ASSETS.clear()
         assets.ASSETS["small"] = small_asset(links)
-        command, again = assets.main, list(arguments)
+        command, again = assets_command.main, list(arguments)
         if folder:
             (wheel,) = links.glob("*.whl")
             asset_cache.subprocess = copying(wheel)

@@ -588,7 +588,7 @@ def test_pip_is_told_for_which_python_and_machine_a_package_is(
 def test_an_asset_of_the_hub_alone_says_so_in_small(cache, capsys):
     with pytest.raises(assets.AssetError, match=r"only on the Hub.*HANDBOOK_PROFILE=full"):
         assets.model("opus-mt")
-    assert assets.main(["list", "opus-mt"]) == 0
+    assert main(["list", "opus-mt"]) == 0
     assert "Helsinki-NLP/opus-mt-tc-big-en-pt" in capsys.readouterr().out
 
 

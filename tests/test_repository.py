@@ -324,7 +324,8 @@ def test_the_wheel_holds_the_helpers_and_the_licences_and_nothing_else(tmp_path)
     held = zipfile.ZipFile(wheel).namelist()
     files = [*(ROOT / "helpers").rglob("*.py"), *(ROOT / "helpers/configurations").iterdir()]
     modules = {path.relative_to(ROOT).as_posix() for path in files}
-    assert {name for name in held if ".dist-info/" not in name} == modules | {"helpers/py.typed"}
+    others = {"helpers/py.typed", "helpers/assets/entries.toml"}
+    assert {name for name in held if ".dist-info/" not in name} == modules | others
     licences = {name.split("/")[-1] for name in held if "/licenses/" in name}
     assert licences == {"LICENSE", "LICENSE-TEXT"}
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))

@@ -1,11 +1,7 @@
 """Compare the checks of the last run with the committed baselines, or refresh those.
 
-A baseline is the figure that a check had when somebody last looked at it. A figure that
-moved by more than the check's own ``drift``, a check that vanished, and one that is new
-all make the comparison fail, so that no figure changes without being seen.
-
-``make twice`` compares a second run with the first one in the same way, but to the last digit,
-where a check does not say why its figure varies (``varies="timing"``).
+A figure that moved by more than the check's own ``drift``, a check that vanished, and one that
+is new all make the comparison fail, so that no figure changes without being seen.
 """
 
 from __future__ import annotations
@@ -36,9 +32,7 @@ ONLY_WITH = re.compile(r'if "([\w-]+)" in assets\.used\(\):\n')
 def load(folder: Path, chapter: str) -> dict[str, Any]:
     """Return the records of ``chapter`` in ``folder``; without a file, an empty set."""
     path = folder / f"{chapter}.json"
-    if not path.exists():
-        return {"chapter": chapter, "checks": []}
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"checks": []}
 
 
 def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> list[str]:
@@ -47,12 +41,11 @@ def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> li
     before = {check["name"]: check for check in baseline}
     for check in now:
         name, value, drift = check["name"], check["value"], check["drift"]
-        claim = f"{check['kind']} {check['bound']}"
         old = before.pop(name, None)
         if old is None:
             found.append(f"{name}: new, no baseline yet (now {value})")
-        elif claim != (claimed := f"{old['kind']} {old['bound']}"):
-            found.append(f"{name}: the claim changed from {claimed} to {claim}")
+        elif (old["kind"], old["bound"]) != (check["kind"], check["bound"]):
+            found.append(f"{name}: the claim changed from {old['kind']} {old['bound']}")
         elif moved(value, old["value"], drift):
             found.append(f"{name}: was {old['value']}, is {value}, may move by {drift}")
     return found + [f"{name}: no longer checked" for name in before]
@@ -68,19 +61,14 @@ def moved(value: Any, baseline: Any, drift: float | None) -> bool:
 
 
 def without_npm(chapter: str, records: dict[str, Any]) -> set[str]:
-    """Return the names of the checks that a run left out for want of npm; CI always has it.
-
-    They stand in cells that begin with ``if "spam" in assets.used():``, where npm fetches the
-    asset and the run had to do without it.
-    """
+    """Return the names of the checks that a run left out for want of npm; CI always has it."""
     if shutil.which("npm") or os.environ.get("CI"):
         return set()
     by_npm = {name for name, asset in ASSETS.items() if isinstance(asset.container, Tarball)}
     gone, found = by_npm - set(records.get("assets", ())), set()
     for path in (path for path in notebooks() if path.stem == chapter):
         for cell in nbformat.read(path, nbformat.NO_CONVERT).cells:
-            begins = ONLY_WITH.match(cell.source)
-            if begins and begins[1] in gone:
+            if (begins := ONLY_WITH.match(cell.source)) and begins[1] in gone:
                 parts = ast.walk(ast.parse(cell.source).body[0])
                 found |= {part.value for part in parts if isinstance(part, ast.Constant)}
     return found
@@ -105,17 +93,17 @@ def compare(chapters: list[str], first_run: Path | None = None) -> int:
         now = records["checks"]
         if first_run:  # no room to drift, unless a check says why it varies
             now = [check | {"drift": None if check.get("varies") else 0.0} for check in now]
-        baseline = load(first_run or BASELINES, chapter)["checks"]
-        left_out = without_npm(chapter, records)
-        expected = [check for check in baseline if check["name"] not in left_out]
-        if left_out:
-            print(f"  {len(baseline) - len(expected)} checks left out, whose data npm would fetch")
+        expected = load(first_run or BASELINES, chapter)["checks"]
+        if left_out := without_npm(chapter, records):
+            before = len(expected)
+            expected = [check for check in expected if check["name"] not in left_out]
+            print(f"  {before - len(expected)} checks left out, whose data npm would fetch")
         found += [f"{chapter}: {line}" for line in differences(now, expected)]
     for path in sorted(BASELINES.glob("*.json")):
         if path.stem not in chapters and not first_run:
             found.append(f"{path.stem}: a baseline without a chapter")
-    before = "first run" if first_run else "baselines"
-    print(f"\n{total} checks, {len(found) or 'no'} drift from the {before}", flush=True)
+    kept = "first run" if first_run else "baselines"
+    print(f"\n{total} checks, {len(found) or 'no'} drift from the {kept}", flush=True)
     for line in found:
         print(f"DRIFT {line}", file=sys.stderr)
     if found and not first_run:
@@ -135,11 +123,10 @@ def refresh(chapters: list[str]) -> int:
         if records.get("profile") != "small":
             print(f"{chapter}: not run in the small profile, left as it is")
             continue
-        before = load(BASELINES, chapter)
         if without_npm(chapter, records):
             print(f"{chapter}: npm, which fetches some of its data, is missing; left as it is")
             continue
-        changes = differences(records["checks"], before["checks"])
+        changes = differences(records["checks"], load(BASELINES, chapter)["checks"])
         print(f"{chapter}: {len(changes) or 'no'} differences", *changes, sep="\n  ")
         content = {
             "chapter": chapter,
@@ -158,10 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Compare, or with ``refresh`` write, the baselines."""
     parser = argparse.ArgumentParser(prog="python -m tools.baselines", description=__doc__)
     parser.add_argument("command", choices=["compare", "refresh"])
-    parser.add_argument(
-        "--first-run", type=Path, metavar="FOLDER",
-        help="compare what ran just now with the records in FOLDER, to the last digit",
-    )  # fmt: skip
+    first_run = "compare what ran just now with the records in FOLDER, to the last digit"
+    parser.add_argument("--first-run", type=Path, metavar="FOLDER", help=first_run)
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
     chapters = [path.stem for path in notebooks()]

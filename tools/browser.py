@@ -1,8 +1,6 @@
 """Find a Chromium or Chrome on this machine and drive it.
 
-Nothing is downloaded: Playwright, which the lock pins, drives the browser that is there. The
-tests of the built book, Lighthouse and the screenshots all open their browser here. It cannot
-reach any host but this machine, so a page that asks a third party for anything shows it.
+It cannot reach any host but this machine, so a page that asks a third party for anything shows it.
 """
 
 from __future__ import annotations
@@ -31,11 +29,6 @@ ARGUMENTS = (
     # Names are answered by "not found" before a packet leaves; loopback is the book's own server.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
-MISSING = (
-    "no Chromium or Chrome was found. Install one (Debian, Ubuntu: apt install chromium; macOS: "
-    "brew install --cask chromium; anywhere: .venv/bin/playwright install chromium) or name its "
-    f"program in {VARIABLE}"
-)
 
 
 class BrowserMissing(RuntimeError):
@@ -49,16 +42,19 @@ def find() -> str:
     for name in [os.environ[VARIABLE]] if VARIABLE in os.environ else [*NAMES, own]:
         if program := shutil.which(name):
             return program
-    raise BrowserMissing(f"{MISSING} (now {os.environ.get(VARIABLE)!r})")
+    raise BrowserMissing(
+        "no Chromium or Chrome was found. Install one (Debian, Ubuntu: apt install chromium; "
+        "macOS: brew install --cask chromium; anywhere: .venv/bin/playwright install chromium) "
+        f"or name its program in {VARIABLE} (now {os.environ.get(VARIABLE)!r})"
+    )
 
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
     """Open the browser of :func:`find` as long as the block lasts; it reaches only this machine."""
     program = find()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS)) as browser,
+    ):
+        yield browser

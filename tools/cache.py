@@ -1,8 +1,7 @@
 """Where executed notebooks are kept, and what makes a kept one worthless.
 
-Jupyter Cache already notices a changed notebook: it compares the code cells. It does not
-notice a changed ``helpers``, another version of a library or another number of threads. So each
-state of those has a cache of its own, in a folder named after a hash of them.
+Jupyter Cache notices changed code cells, but not changed ``helpers``, other versions of libraries
+or another number of threads. So each state of those has a cache of its own, named after a hash.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def environment_key() -> str:
     """Return a hash of everything but the notebook that its outputs depend on."""
     profile = os.environ.get("HANDBOOK_PROFILE") or "small"
     machine = (platform.python_version(), platform.machine())
-    kinds = ("*.py", "*.yaml", "*.sh")
+    kinds = ("*.py", "*.toml", "*.yaml", "*.sh")
     helpers = (path for kind in kinds for path in (ROOT / "helpers").rglob(kind))
     installed = sorted({f"{each.name}=={each.version}" for each in distributions()})
     return digest(helpers, ROOT, profile, THREADS, installed, machine)

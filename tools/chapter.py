@@ -1,8 +1,4 @@
-"""Create an empty chapter that already has every part a chapter needs, and list it in the book.
-
-``make chapter NAME=17-my-idea`` copies ``tools/chapter-template.ipynb`` to
-``notebooks/17-my-idea.ipynb`` and adds it to ``_toc.yml``. The new chapter runs as it is.
-"""
+"""Create a chapter from ``tools/chapter-template.ipynb``, which runs as it is, and list it."""
 
 from __future__ import annotations
 
@@ -35,8 +31,7 @@ def create(name: str, root: Path = ROOT) -> Path:
     if not NAME.fullmatch(name):
         raise ValueError(
             "a chapter's name is two digits and words of lower-case letters (a to z) or digits, "
-            "joined by single hyphens, such as 17-my-idea, and at most 40 characters long; "
-            f"got {name[:60]!r}"
+            f"joined by single hyphens, at most 40 characters: 17-my-idea; got {name[:60]!r}"
         )
     path, toc = root / "notebooks" / f"{name}.ipynb", root / "_toc.yml"
     entry, lines = f"      - file: notebooks/{name}\n", toc.read_text().splitlines(keepends=True)

@@ -1,8 +1,7 @@
 """Execute the chapters that need it, once, for the tests and for the book.
 
-The notebooks themselves stay untouched: copies are run by pytest with nbmake, one on each core,
-the longest first, and a copy that passed goes into the cache from which the book takes its
-outputs. One that fails makes the command fail and is named with cell and error.
+Copies of the notebooks are run by pytest with nbmake, one on each core, the longest first. A copy
+that passed goes into the cache from which the book takes its outputs.
 """
 
 from __future__ import annotations
@@ -77,11 +76,7 @@ def execute(chapters: list[Path], *, jobs: int) -> int:
 
 
 def require_memory(stale: list[Path], jobs: int) -> int:
-    """Return how many chapters fit into memory at a time, at most ``jobs``.
-
-    Raises:
-        NotEnoughMemory: not even the largest one fits, going by its last baseline.
-    """
+    """Return how many chapters fit into memory at a time; NotEnoughMemory if none does."""
     wanted = {path.stem: load(BASELINES, path.stem).get("memory_gib") or 0.0 for path in stale}
     largest = sorted(wanted, key=wanted.__getitem__, reverse=True)[:jobs]
     while len(largest) > 1 and sum(map(wanted.get, largest)) * memory.GIB > memory.available():
@@ -104,12 +99,11 @@ def run(
     ended: Callable[[Path, float], object] = lambda path, seconds: None,
     variables: dict[str, str] | None = None,
 ) -> str:
-    """Execute copies of notebooks, in their order, and return what pytest said of them.
+    """Execute copies of notebooks, in their order; return what pytest said of them.
 
     They lie in ``scratch``, an empty folder not below ``_build``, their records in
     ``scratch/checks``. ``ended`` is called with each notebook and its seconds as soon as its copy
-    ended; :func:`problem_of` tells whether it passed. ``variables`` of the environment come on
-    top of the usual ones.
+    ended. ``variables`` of the environment come on top of the usual ones.
     """
     environment = os.environ | {
         "HANDBOOK_CHECKS": str(scratch / "checks"),
@@ -189,25 +183,20 @@ def _keep(cache, path: Path, scratch: Path, seconds: float) -> bool:
     """Put the executed copy of ``path`` into the cache; say what is wrong if it failed."""
     copy = scratch / path.name
     executed = nbformat.read(copy, nbformat.NO_CONVERT)
-    problem = problem_of(executed)
-    if problem:
+    if problem := problem_of(executed):
         failed = BUILD / "failed" / path.name
         failed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(copy, failed)
         print(f"\nFAILED {path.relative_to(ROOT)}: {problem}\n", file=sys.stderr)
         print(f"The notebook as far as it came: {failed}\n", file=sys.stderr, flush=True)
         return False
-    records = load(scratch / "checks", path.stem)
     # The cache compares the cells' metadata too: with their times a copy would never match.
     for cell in executed.cells:
         cell.metadata.pop("execution", None)
     nbformat.write(executed, copy)
-    cache.cache_notebook_file(
-        copy,
-        uri=path.relative_to(ROOT).as_posix(),
-        data=records | {"execution_seconds": round(seconds, 1)},
-        overwrite=True,
-    )
+    data = load(scratch / "checks", path.stem) | {"execution_seconds": round(seconds, 1)}
+    uri = path.relative_to(ROOT).as_posix()
+    cache.cache_notebook_file(copy, uri=uri, data=data, overwrite=True)
     return True
 
 
@@ -218,9 +207,9 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
             continue
         for output in cell.outputs:
             if output.output_type == "error":
-                trace = ANSI.sub("", "\n".join(output.traceback))
-                error = f"{output.ename}: {ANSI.sub('', output.evalue)}"
-                return f"cell {number} raised {error}\n\n{cell.source}\n\n{trace}"
+                trace = "\n".join(output.traceback)
+                error = f"raised {output.ename}: {output.evalue}"
+                return ANSI.sub("", f"cell {number} {error}\n\n{cell.source}\n\n{trace}")
             if NOT_RECORDED in output.get("text", ""):
                 return f"cell {number} lost a record: {output.text.strip()}"
         if cell.source.strip() and cell.execution_count is None:
@@ -229,9 +218,9 @@ def problem_of(executed: nbformat.NotebookNode) -> str | None:
 
 
 def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bool:
-    """Write the records of each chapter to ``_build/checks``, and say how long it took.
+    """Write each chapter's records to ``_build/checks``; return whether the cache holds all.
 
-    Return whether the cache holds all. ``passed`` has those that were executed just now.
+    ``passed`` has those that were executed just now.
     """
     CHECKS.mkdir(parents=True, exist_ok=True)
     names = {path.stem for path in notebook_cache.notebooks()} - {path.stem for path in chapters}
@@ -239,21 +228,18 @@ def _restore_checks(cache, chapters: list[Path], passed: dict[Path, bool]) -> bo
         if left.stem not in names:
             left.unlink()
     width = max((len(path.stem) for path in chapters), default=0)
-    complete = True
-    for path in chapters:
-        record = notebook_cache.record_of(cache, path)
+    records = {path: notebook_cache.record_of(cache, path) for path in chapters}
+    for path, record in records.items():
         if record is None:
-            complete = False
             how = "changed while it ran: run again" if passed.get(path) else "failed"
             print(f"{path.stem:<{width}}  {how}")
             continue
         executed = record.created.replace(microsecond=0).isoformat() + "Z"
-        content = record.data | {"executed": executed}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        sealed.write(CHECKS / f"{path.stem}.json", text)
+        text = json.dumps(record.data | {"executed": executed}, indent=1, ensure_ascii=False)
+        sealed.write(CHECKS / f"{path.stem}.json", text + "\n")
         how = "executed" if path in passed else "cached, not executed again"
-        print(f"{path.stem:<{width}}  {content['execution_seconds']:7.1f} s  {how}")
-    return complete
+        print(f"{path.stem:<{width}}  {record.data['execution_seconds']:7.1f} s  {how}")
+    return None not in records.values()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ GROUP = " : 中文"
 
 
 class Term(NamedTuple):
-    """An entry: the English and the Chinese names of one thing, and what it is."""
+    """The English and the Chinese names of one thing, and what it is."""
 
     english: tuple[str, ...]
     chinese: tuple[str, ...]
@@ -45,11 +45,7 @@ def terms() -> list[Term]:
 
 
 def index_entries() -> dict[tuple[str, str], list[str]]:
-    """Return what the index says of sections of the chapters: the entries of (chapter, anchor).
-
-    Each term of the glossary is an entry at the sections that explain it;
-    ``book/index-entries.yml`` holds the others.
-    """
+    """Return the entries of the index by (chapter, anchor): terms, and those of :data:`INDEX`."""
     found: dict[tuple[str, str], list[str]] = {}
     for term in terms():
         for place in term.places:

@@ -1,8 +1,7 @@
 """Write the lock files: every version, every hash, for every platform at once.
 
-``requirements.lock`` is installed everywhere. ``requirements-cuda.lock`` holds NVIDIA's
-libraries, gigabytes that only the CUDA build of torch on Linux needs. ``environment.yml``,
-for conda and Binder, names the direct dependencies in the versions of the lock.
+``requirements-cuda.lock`` holds NVIDIA's libraries, gigabytes that only the CUDA build of torch on
+Linux needs. ``environment.yml``, for conda and Binder, names the direct dependencies only.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -34,21 +34,16 @@ ENVIRONMENT_EXTRAS = ("book", "lab", "test")
 
 
 def resolve(*, upgrade: bool) -> list[str]:
-    """Return the resolved requirements, each with its hashes as one block of text.
-
-    Without ``upgrade`` every version of the present lock stays that still fits.
-    """
+    """Return the resolved requirements, each with its hashes as one block of text."""
     with tempfile.TemporaryDirectory() as scratch:
-        constraint = Path(scratch) / "constraints.txt"
+        constraint, present = Path(scratch, "constraints.txt"), Path(scratch, "present.txt")
         constraint.write_text(f"torch=={TORCH}\n")
-        present = Path(scratch) / "present.txt"
-        if not upgrade:
+        if not upgrade:  # what is in the output file, and still fits, stays
             present.write_text("".join(path.read_text(encoding="utf-8") for path in LOCKS))
         command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--quiet"]
         command += ["--python-version", "3.11", "--all-extras", "--generate-hashes"]
-        command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
-        command += ["--output-file", str(present)]
-        command += ["--constraint", str(constraint), str(ROOT / "pyproject.toml")]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--output-file", present]
+        command += ["--constraint", constraint, ROOT / "pyproject.toml"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         text = present.read_text(encoding="utf-8")
     return re.split(r"(?m)^(?=\S)", text)[1:]
@@ -57,10 +52,8 @@ def resolve(*, upgrade: bool) -> list[str]:
 def direct(extras: tuple[str, ...]) -> list[Requirement]:
     """Return the dependencies that pyproject.toml names, of the core and of ``extras``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = list(project["dependencies"])
-    for extra in extras:
-        lines += project["optional-dependencies"][extra]
-    return [Requirement(line) for line in lines]
+    more = (project["optional-dependencies"][extra] for extra in extras)
+    return [Requirement(line) for line in (*project["dependencies"], *chain.from_iterable(more))]
 
 
 def locked(text: str) -> dict[str, list[Requirement]]:
@@ -80,8 +73,7 @@ def environment(lock: str) -> str:
     lines = ["name: handbook", "channels: [conda-forge]", "dependencies:"]
     lines += ['  - "python>=3.11,<3.14"', "  - pip", "  - pip:"]
     lines += [f"      - {pin}" for name in names for pin in pins[name]]
-    lines.append("      - -e .")
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join([*lines, "      - -e .\n"])
 
 
 def main() -> None:

@@ -1,8 +1,4 @@
-"""Which papers the chapters and the helpers name by a link, and the entries of the bibliography.
-
-A paper is known by how one links to it: ``arxiv:1706.03762``, ``doi:10.1162/…`` or
-``acl:P11-1015``. So a chapter needs nothing but a plain link, which works in Colab too.
-"""
+"""Which papers the chapters and the helpers name by a link, and the entries of the bibliography."""
 
 from __future__ import annotations
 

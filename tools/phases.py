@@ -1,8 +1,7 @@
 """Run commands one after the other, and end with a table of what took how long.
 
 Each phase is ``--``, its name, and its command. The first that fails ends the run with its exit
-status; with ``--keep-going`` the others run all the same. The table comes in any case, also after
-an interruption, and names what failed.
+status. The table comes in any case, also after an interruption, and names what failed.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def run(command: list[str]) -> int:
 
 
 def terminate(*_: object) -> None:
-    """Pass on to the phase that is running that it shall end."""
+    """Tell the phase that is running to end."""
     for child in psutil.Process().children():
         child.terminate()
 

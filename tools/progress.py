@@ -1,8 +1,4 @@
-"""Say which cell each chapter is at while chapters are executed.
-
-As a plugin of pytest (``-p tools.progress``) this writes the number of the cell that nbmake has
-come to into the file that ``HANDBOOK_PROGRESS`` names.
-"""
+"""A plugin of pytest that writes to which cell nbmake has come, into ``HANDBOOK_PROGRESS``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What lies in the built book: its pages, and those that are worth looking at closely.
-
-The tests in a browser, Lighthouse and the screenshots choose their pages here, so that a new
-chapter is found without anybody naming it.
-"""
+"""The pages of the built book, so that a new chapter is found without anybody naming it."""
 
 from __future__ import annotations
 
@@ -24,12 +20,9 @@ REDIRECT = re.compile(r'<meta[^>]+http-equiv="?refresh', re.IGNORECASE)
 
 def pages(folder: Path = HTML) -> list[str]:
     """Return every page of the book as ``folder/name``; templates and redirects are no pages."""
-    found = (path for path in folder.rglob("*.html") if "_static" not in path.parts)
-    return sorted(
-        path.relative_to(folder).with_suffix("").as_posix()
-        for path in found
-        if not REDIRECT.search(path.read_text(encoding="utf-8"))
-    )
+    files = (path for path in folder.rglob("*.html") if "_static" not in path.parts)
+    found = (path for path in files if not REDIRECT.search(path.read_text(encoding="utf-8")))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
 
 def reading_order() -> list[str]:

@@ -1,8 +1,6 @@
-"""Write the addresses of the repository and of the book to every place that shows them.
+"""Write the addresses that ``pyproject.toml`` sets to every place that shows them.
 
-``pyproject.toml`` is the one place where they are set, under ``[project.urls]``. This copies
-them into ``_config.yml``, ``CITATION.cff``, the Markdown files and the workflows. Every notebook
-gets the same set-up cell for Colab, which is defined here.
+Every notebook gets the same set-up cell for Colab, which is defined here.
 """
 
 from __future__ import annotations
@@ -26,9 +24,8 @@ FILES = (
     "notebooks/*.ipynb", "tools/*.ipynb", ".github/**/*.yml",
 )  # fmt: skip
 
-# The first code cell of every notebook. pip leaves each version that Colab brings as it is, as
-# long as pyproject.toml admits it: `make colab` tests that. A pip that fails raises no error, so
-# the package is imported right after it.
+# The first code cell of every notebook. A pip that fails raises no error, so the package is
+# imported right after it.
 TITLE = "# @title Set-up for Colab (does nothing elsewhere)"
 SET_UP = f"""{TITLE}
 if "google.colab" in str(get_ipython()):

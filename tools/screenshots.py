@@ -1,7 +1,4 @@
-"""Photograph whole pages in pieces, light and dark, at a desk and on a phone.
-
-Look at the pictures: no test sees what is ugly.
-"""
+"""Photograph whole pages, light and dark, at a desk and on a phone: no test sees what is ugly."""
 
 from __future__ import annotations
 

@@ -1,20 +1,16 @@
-"""Serve the built book on this machine: compressed, and as below a project's address.
-
-The tests in a browser, Lighthouse and the screenshots use it. It listens on the loopback
-interface only.
-"""
+"""Serve the built book, to this machine only: compressed, and as below a project's address."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from tornado import web
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 
 from tools.cache import BUILD
 
@@ -39,8 +35,7 @@ def serve(folder: Path | str = HTML, *, prefix: str = "/") -> Iterator[str]:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder; `make book` builds the book")
-    listening = socket.create_server((HOST, 0))
-    listening.setblocking(False)
+    (listening,) = bind_sockets(0, HOST)
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def answer() -> None:

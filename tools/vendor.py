@@ -1,8 +1,6 @@
 """Fetch the typesetter and the icons of the book's pages anew (``make vendor``, which needs npm).
 
-In ``book/_vendor``, ``package.json`` pins two npm packages, ``package-lock.json`` their digests,
-and ``fontawesome/icons.json`` lists the icons that the pages use. Only the files that the book
-needs are kept there, so that building it needs no npm.
+``package.json`` in ``book/_vendor`` pins both, ``fontawesome/icons.json`` lists the icons in use.
 """
 
 from __future__ import annotations

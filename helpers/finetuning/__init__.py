@@ -9,20 +9,11 @@ on one process or, through Accelerate, on many::
 It trains, chooses the best checkpoint on the validation split, reads the test split once,
 and leaves the model and ``metrics.json`` in the output folder. If it is interrupted, the same
 command with ``--resume`` goes on from the newest checkpoint that is whole. For several GPUs and
-hosts, ``helpers/configurations`` has files that ``--config_file`` reads. Every host must see the
-same output folder.
-
-Reading order, no module imports a later one: ``recipe``, ``splits``, ``texts``, ``checkpoints``,
-``classifier``, ``calibration``, ``command``.
+hosts, ``helpers/configurations`` has files that ``--config_file`` reads.
 """
 
 from helpers.finetuning.calibration import add_to_bias, fit_bias
-from helpers.finetuning.checkpoints import (
-    BEGUN,
-    KEPT_CHECKPOINTS,
-    SealCheckpoints,
-    newest_checkpoint,
-)
+from helpers.finetuning.checkpoints import SealCheckpoints, newest_checkpoint
 from helpers.finetuning.classifier import (
     PlainProgress,
     build_classifier,
@@ -48,9 +39,7 @@ from helpers.finetuning.splits import (
 from helpers.finetuning.texts import clean, head_and_tail, tokenize
 
 __all__ = [
-    "BEGUN",
     "FILM_GAP",
-    "KEPT_CHECKPOINTS",
     "PlainProgress",
     "Recipe",
     "SealCheckpoints",

@@ -18,14 +18,10 @@ from helpers.shapes import checked
 def fit_bias(
     logits: Float[np.ndarray, "reviews labels"], labels: Int[np.ndarray, " reviews"]
 ) -> Float[np.ndarray, " labels"]:
-    """Find what to add to the logits of each label so that the labels become most likely.
+    """Return the biases, with mean zero, that lower the cross-entropy of ``labels`` most.
 
-    The sum is chosen that lowers the cross-entropy of ``labels`` most: vector scaling with
-    biases only (Guo and others 2017, section 4.2). One validation split is enough for so few
-    numbers. A label's bias says how much too seldom the model chooses it.
-
-    Returns:
-        The biases, with mean zero.
+    Added to the logits, they are vector scaling with biases only (Guo and others 2017, section
+    4.2). A label's bias says how much too seldom the model chooses it.
 
     Raises:
         ValueError: a logit is not finite, a label does not occur, or no biases balance the labels.
@@ -61,8 +57,7 @@ def add_to_bias(model: PreTrainedModel, bias: Sequence[float]) -> None:
     What is saved afterwards holds the change, so it answers the same elsewhere.
 
     Raises:
-        ValueError: there are not as many numbers as labels, or a sum is not finite in the numbers
-            of the model, such as float32.
+        ValueError: there are not as many numbers as labels, or a sum is not finite.
     """
     ours, numbers = model.classifier.bias, np.asarray(bias)
     if numbers.shape != tuple(ours.shape):  # one number alone would be added to each

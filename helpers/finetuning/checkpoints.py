@@ -24,8 +24,7 @@ class SealCheckpoints(TrainerCallback):
     """Seal each checkpoint when it is whole, so that no other is ever resumed from.
 
     Older ones are deleted afterwards: two stay, the newest and the best, or the newest and the one
-    before it. The Trainer's own ``save_total_limit`` goes by date, so once a clock was set back it
-    deletes the newest. Here the number of steps decides.
+    before it. The Trainer's own ``save_total_limit`` goes by date, and a clock can be set back.
     """
 
     def on_save(
@@ -49,8 +48,7 @@ class SealCheckpoints(TrainerCallback):
 def newest_checkpoint(output: str | Path) -> Path | None:
     """Return the newest checkpoint in ``output`` that is whole; None if there is none.
 
-    One that was being written when the process died is passed over. So is one that cannot be
-    resumed from because it holds the weights only (``save_only_model``).
+    One that holds the weights only (``save_only_model``) is passed over.
 
     Raises:
         ValueError: a file of that checkpoint has changed since it was written.
@@ -81,12 +79,9 @@ def alone(output: Path) -> Iterator[None]:
 
 
 def require_same_training(output: Path, begun: dict[str, Any], *, resume: bool) -> None:
-    """Refuse to mix two trainings in one folder: the checkpoints of one would end the other.
+    """Refuse, with a ValueError, to mix two trainings in one folder.
 
     ``begun`` is what this training is begun with; the file :data:`BEGUN` says it of the earlier.
-
-    Raises:
-        ValueError: there are checkpoints of another training, or of one that nobody can tell.
     """
     if not _checkpoints(output):
         return

@@ -44,7 +44,6 @@ def build_classifier(
     Raises:
         ValueError: there are fewer than two labels, two are the same, the model is no BERT, or the
             recipe asks for more tokens than it can read.
-        OSError: there is no model ``name``.
     """
     if len(set(labels)) < max(2, len(labels)):  # with one, transformers would do a regression
         raise ValueError(f"labels must be two or more, all different, got {labels!r}")
@@ -99,8 +98,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """Translate a recipe into the Trainer's arguments; ``overrides`` win.
 
-    With ``validate=False`` no validation split is needed, and no checkpoint is kept. In a
-    rehearsal (see :mod:`helpers.profiles`) training ends at its step limit.
+    With ``validate=False`` no validation split is needed, and no checkpoint is kept.
     """
     # A share of all steps. The Trainer would read 1 as one step, so once is just below it.
     every = min(1 / (recipe.evaluations * recipe.epochs), math.nextafter(1, 0))
@@ -123,7 +121,6 @@ def training_arguments(
         "eval_steps": every,
         "save_strategy": "steps" if validate else "no",
         "save_steps": every,
-        "save_total_limit": None,  # SealCheckpoints deletes the old ones
         "load_best_model_at_end": validate,
         "metric_for_best_model": "accuracy",
         "logging_steps": 0.05,
@@ -135,11 +132,7 @@ def training_arguments(
 
 
 def compute_accuracy(predictions: EvalPrediction) -> dict[str, float]:
-    """Turn logits (reviews, labels) and labels into the accuracy, through ``evaluate``.
-
-    Raises:
-        ValueError: a logit is not finite.
-    """
+    """Return the accuracy of logits (reviews, labels); ValueError if one is not finite."""
     if not np.isfinite(predictions.predictions).all():
         raise ValueError("logits must be finite numbers: the training has diverged")
     import evaluate  # takes a second, and only this needs it
@@ -156,11 +149,7 @@ def build_trainer(
     train: Dataset | None = None,
     validation: Dataset | None = None,
 ) -> Trainer:
-    """Put model, data and arguments together; batches are padded to their longest review.
-
-    Raises:
-        NotEnoughMemory: training on the longest reviews needs more memory than there is.
-    """
+    """Put model, data and arguments together; batches are padded to their longest review."""
     if train is not None and "length" in train.column_names and arguments.use_cpu:
         size = min(arguments.per_device_train_batch_size, max(1, len(train)))
         needed = training_memory(model, size, max(train["length"], default=0))
@@ -194,12 +183,10 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
     """Return how many bytes training takes at least, beyond the model itself.
 
     For each weight that changes, a gradient and AdamW's two averages in float32; for each layer
-    that changes, 16 numbers a token and feature that the backward pass wants to see again.
+    that changes, 16 numbers a token and feature for the backward pass: Korthikanti et al. 2022,
+    section 4.1 (https://arxiv.org/abs/2205.05198), without dropout masks and attention scores.
 
     ``length`` is that of the longest review, in tokens.
-
-    Source: Korthikanti et al. 2022, section 4.1 (https://arxiv.org/abs/2205.05198), without
-    dropout masks and attention scores.
     """
     changing = [bool(_count_trainable(layer)) for layer in model.base_model.encoder.layer]
     numbers = 16 * batch_size * length * model.config.hidden_size * sum(changing)
@@ -209,11 +196,8 @@ def training_memory(model: PreTrainedModel, batch_size: int, length: int) -> int
 def predict_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
     """Return the logits of each review in the order given; shape (reviews, labels).
 
-    ``Trainer.predict`` alone would not: where training groups reviews by length, prediction
-    does so too, and its rows come back in that other order. Here the reviews are sorted by
-    length, so that little is padding, read in sequence, and their logits put back in place.
-
-    ``reviews`` are what :func:`tokenize` returns.
+    ``Trainer.predict`` would not: where training groups reviews by length, its rows come back in
+    that other order. ``reviews`` are what :func:`tokenize` returns.
     """
     if not len(reviews):  # the Trainer would return None
         return np.zeros((0, trainer.model.config.num_labels), dtype=np.float32)
@@ -234,13 +218,8 @@ def save_classifier(trainer: Trainer, folder: str | Path) -> None:
     """Write weights (safetensors), configuration and tokenizer to ``folder``.
 
     All files are written to a folder within it first. While they change places with the older ones,
-    ``folder`` has no ``config.json``, so that a kill never leaves a mixture that can be loaded.
-
-    ``Trainer.save_model`` also pickles its arguments. Loading a pickle can run any code, so
-    that file is not left for others to load.
-
-    Raises:
-        OSError: the folder cannot be written; a model that was there before is usable still.
+    ``folder`` has no ``config.json``, so that a kill never leaves a mixture that can be loaded. If
+    the folder cannot be written, a model that was there before is usable still.
     """
     folder = Path(folder)
     beside = folder / ".saving"  # within it, so on the same disk
@@ -251,7 +230,7 @@ def save_classifier(trainer: Trainer, folder: str | Path) -> None:
     trainer.save_model(str(beside))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        (beside / "training_args.bin").unlink(missing_ok=True)
+        (beside / "training_args.bin").unlink(missing_ok=True)  # a pickle, which can run any code
         names = sorted(os.listdir(beside), key=lambda name: name == "config.json")
         before.mkdir()
         moves = [(folder / name, before / name) for name in reversed(names)]

@@ -49,28 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="encoder", help="a BERT of helpers.assets")
     parser.add_argument("--output", type=Path, default=Path("runs/imdb"))
-    parser.add_argument(
-        "--train-reviews", type=int, dest="count", help="default: all of the training split"
-    )
+    parser.add_argument("--train-reviews", type=int, dest="count", help="default: all there are")
     parser.add_argument("--max-steps", type=int, default=-1, help="stop early; for trials")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest whole checkpoint, if any"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=int,
-        default=1800,
-        help="seconds that a process waits for one that is silent; default 1800",
-    )
+    resume = "go on from the newest whole checkpoint, if any"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    waits = "seconds that a process waits for one that is silent; default 1800"
+    parser.add_argument("--timeout", type=int, default=1800, help=waits)
     fields = asdict(Recipe())
     for name, default in fields.items():
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=type(default),
-            default=default,
-            choices=get_args(Trainable) if name == "trainable" else None,
-            help=f"default {default}",
-        )
+        choices = get_args(Trainable) if name == "trainable" else None
+        described = {"type": type(default), "default": default, "help": f"default {default}"}
+        parser.add_argument(f"--{name.replace('_', '-')}", choices=choices, **described)
     options = vars(parser.parse_args(arguments))
     try:
         recipe = Recipe(**{name: options.pop(name) for name in fields})
@@ -94,8 +83,7 @@ def _in_words(problem: Exception) -> str:
 def _together() -> Iterator[None]:
     """Let a problem that one process meets in this block end it on all of them.
 
-    Nobody waits for a process that is gone. One process of each host raises what was found first,
-    the others of that host end without a word.
+    One process of each host raises what was found first, the others end without a word.
     """
     problem = None
     try:
@@ -111,10 +99,7 @@ def _together() -> Iterator[None]:
 
 @contextmanager
 def _naming_the_cause() -> Iterator[None]:
-    """Say that a disk is full or a process is gone: each library has other errors for it.
-
-    PyTorch's writer finds itself at an "unexpected pos", or "failed writing file".
-    """
+    """Say that a disk is full or a process is gone: each library has other errors for it."""
     try:
         yield
     except Exception as problem:
@@ -144,8 +129,7 @@ def run(
 ) -> dict[str, Any]:
     """Do what the command does; return what ``metrics.json`` holds.
 
-    Checkpoints are compared on validation reviews as the trained model will read them, at
-    ``read_length``. Both accuracies in ``metrics.json`` are of that length.
+    Both accuracies in there are of reviews of ``read_length``.
 
     Every process of a training calls this. What torchrun starts again, because a process has died,
     goes on from the newest checkpoint as with ``resume``.
@@ -159,14 +143,9 @@ def run(
         timeout: seconds that a process waits for one that is silent.
 
     Raises:
-        KeyError: there is no model of that name.
-        ValueError: ``count``, ``max_steps`` or ``timeout`` is too small, the model is no BERT or
-            cannot read as many tokens as the recipe asks for, the checkpoint to resume is damaged,
-            what is in ``output`` was begun otherwise, another training is at work there, there is
-            no such folder to resume from, not every process sees the same one, or FSDP or
-            DeepSpeed is to divide the model.
-        SystemExit: another process of this host has raised one of the others.
-        AssetError, NotEnoughMemory, OSError: see :mod:`helpers.assets`, :mod:`helpers.memory`.
+        ValueError: an argument, the model or what is in ``output`` does not fit; the message says
+            what to do.
+        SystemExit: another process of this host has raised an error.
     """
     if timeout < 1:
         raise ValueError(f"--timeout must be at least 1, got {timeout}")
@@ -174,9 +153,8 @@ def run(
     # The Trainer's own ddp_timeout does not reach processes on CPUs (transformers 5.23).
     PartialState(cpu=not profiles.uses_accelerator(), timeout=timedelta(seconds=timeout))
     arguments = training_arguments(recipe, output, **limit)
-    begun = asdict(recipe) | {"model": model, "train_reviews": count}
-    begun |= {"max_steps": max_steps, "profile": profiles.current()}
-    begun |= {"processes": arguments.world_size}
+    begun = asdict(recipe) | {"model": model, "train_reviews": count, "max_steps": max_steps}
+    begun |= {"profile": profiles.current(), "processes": arguments.world_size}
     # Each launcher counts only the failures of its own host.
     restarted = any(gather_object([os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"]))
     found, mark = [None, None], None
@@ -226,18 +204,12 @@ def _train(
         splits = prepare()
         shuffled = splits["train"].shuffle(seed=recipe.seed)
         splits["train"] = shuffled.select(range(min(count or len(shuffled), len(shuffled))))
-        tokens = {
-            name: tokenize(
-                part,
-                tokenizer,
-                max_length=recipe.max_length if name == "train" else recipe.read_length,
-                head_share=recipe.head_share,
-            )
-            for name, part in splits.items()
-        }
-        trainer = build_trainer(
-            classifier, tokenizer, arguments, tokens["train"], tokens["validation"]
-        )
+        tokens = {}
+        for name, part in splits.items():
+            most = recipe.max_length if name == "train" else recipe.read_length
+            tokens[name] = tokenize(part, tokenizer, max_length=most, head_share=recipe.head_share)
+        parts = tokens["train"], tokens["validation"]
+        trainer = build_trainer(classifier, tokenizer, arguments, *parts)
     with _together():
         if trainer.is_world_process_zero():
             sealed.write(output / BEGUN, json.dumps(begun, indent=2) + "\n")

@@ -27,7 +27,7 @@ _RANGES = (
 @checked
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a classifier is fine-tuned.
+    """Everything that decides how a classifier is fine-tuned; a ValueError names what is wrong.
 
     Args:
         max_length: tokens of a review that the model reads in training, markers included.
@@ -42,9 +42,6 @@ class Recipe:
         dropout: share of hidden units set to zero in training.
         evaluations: how often the validation split is read in one epoch; also when training ends.
         seed: decides the new head, the order of the reviews, and dropout.
-
-    Raises:
-        ValueError: a number is out of range; the message names it.
     """
 
     max_length: int = 128

@@ -1,8 +1,4 @@
-"""Splits of IMDB that share no films.
-
-Reviews of one film lie next to each other, so held-out reviews are cut out in pieces, with a gap
-on either side. Films that occur under both labels are found by the rare names in their reviews.
-"""
+"""Splits of IMDB that share no films."""
 
 from __future__ import annotations
 
@@ -21,11 +17,7 @@ FILM_GAP = 30  # IMDB holds at most 30 reviews of one film in all
 
 
 def prepare() -> DatasetDict:
-    """Load IMDB and split it without shared films, in one call.
-
-    Raises:
-        AssetError: it cannot be fetched.
-    """
+    """Load IMDB and split it without shared films, in one call."""
     reviews = load_dataset(**assets.dataset("imdb"))
     links = linked_reviews(rare_names(review_texts(reviews)))
     return drop_linked(split_by_film(reviews), links)
@@ -44,9 +36,6 @@ def rare_names(texts: Sequence[str], *, least: int = 2, most: int = 40) -> csr_m
 
     Names of people and characters are the fingerprint of a film. A word counts as rare if it
     occurs in ``least`` to ``most`` of the reviews. Shape: (reviews, names).
-
-    Raises:
-        ValueError: no word is as rare as that.
     """
     words = CountVectorizer(
         binary=True, lowercase=False, token_pattern=r"\b[A-Z][a-z]{2,}\b", min_df=least, max_df=most
@@ -56,10 +45,7 @@ def rare_names(texts: Sequence[str], *, least: int = 2, most: int = 40) -> csr_m
 
 @checked
 def linked_reviews(names: csr_matrix | csr_array, *, shared: int = 2) -> Int[np.ndarray, "pairs 2"]:
-    """Return the pairs of reviews that share at least ``shared`` rare names.
-
-    Each pair holds two row numbers of ``names``, the smaller one first.
-    """
+    """Return the pairs of rows of ``names``, smaller first, that share ``shared`` names or more."""
     held = names.astype(bool).astype(np.int32)  # 0 or 1; a product of booleans would not count
     together = triu(held @ held.T, k=1).tocoo()
     enough = together.data >= shared
@@ -74,9 +60,8 @@ def split_by_film(
     IMDB's reviews lie in order of their label and, within a label, of their film, with at most
     30 of one film. Each label's half is cut into ``stretches``; the end of each stretch goes to
     validation and test, with 30 reviews left out at every border. Where the data set has an
-    official test split, that one is used and only validation is cut from ``train``.
-
-    Films that occur under both labels are not separated by this; see :func:`drop_linked`.
+    official test split, that one is used and only validation is cut from ``train``. Films that
+    occur under both labels are not separated by this; see :func:`drop_linked`.
 
     Args:
         reviews: a data set with a ``train`` split sorted by label, as on the Hub.
@@ -85,9 +70,8 @@ def split_by_film(
             down to a multiple of twice the ``stretches``.
         stretches: how many separate places of each half the held-out reviews come from.
 
-    Returns:
-        The three splits; each has a column ``position``, the row in the original ``train``. An
-        official test split is counted on from there.
+    Each split has a column ``position``, the row in the original ``train``. An official test
+    split is counted on from there.
 
     Raises:
         ValueError: the reviews are not sorted by label, or too few for the split asked for.
@@ -109,14 +93,12 @@ def split_by_film(
             f"gaps of {FILM_GAP}; ask for fewer held-out reviews or fewer stretches"
         )
     cuts = [_cut(piece, sizes) for half in halves for piece in np.array_split(half, stretches)]
+    rows = {name: np.concatenate([cut[name] for cut in cuts]) for name in ("train", *sizes)}
     numbered = source.add_column("position", range(len(source)))
-    splits = {
-        name: numbered.select(np.concatenate([cut[name] for cut in cuts]))
-        for name in ("train", *sizes)
-    }
+    splits = {name: numbered.select(chosen) for name, chosen in rows.items()}
     if "test" in reviews:
-        rows = range(len(source), len(source) + len(reviews["test"]))
-        splits["test"] = reviews["test"].add_column("position", rows)
+        more = range(len(source), len(source) + len(reviews["test"]))
+        splits["test"] = reviews["test"].add_column("position", more)
     return DatasetDict(splits)
 
 

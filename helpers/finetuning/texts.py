@@ -16,11 +16,7 @@ def clean(text: str) -> str:
 
 
 def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
-    """Shorten ``ids`` to ``length``: the first ``head`` of them and as many from the end.
-
-    Raises:
-        ValueError: ``head`` is negative or greater than ``length``.
-    """
+    """Shorten ``ids`` to ``length``: the first ``head`` (0 to ``length``), the others the last."""
     if not 0 <= head <= length:
         raise ValueError(f"head must lie between 0 and length = {length}, got {head}")
     if len(ids) <= length:
@@ -34,11 +30,8 @@ def tokenize(
 ) -> Dataset:
     """Return ``input_ids``, ``attention_mask``, ``labels`` and ``length`` of each review.
 
-    A review that is too long keeps its beginning and its end, ``head_share`` of the tokens for
-    the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
-
-    Raises:
-        ValueError: ``max_length`` leaves no room, or ``head_share`` is not in [0, 1].
+    A review that is too long keeps its beginning and its end, ``head_share`` (0 to 1) of the tokens
+    for the beginning; the markers around it ([CLS] and [SEP] for BERT) count in ``max_length``.
     """
     before, after = _markers(tokenizer)
     room = max_length - len(before) - len(after)

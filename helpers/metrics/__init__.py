@@ -1,8 +1,7 @@
 """Metric modules for :func:`evaluate.load` that lie on the disk.
 
 ``evaluate.load("accuracy")`` downloads a script from the Hub and runs it. Given a path, the
-same call loads the script that stands there, so nothing is fetched and the code that runs
-is the code in front of you::
+same call loads the script that stands there::
 
     accuracy = evaluate.load(metrics.path("accuracy"))
 """
