@@ -314,6 +314,20 @@ def test_few_beams_keep_the_best_answers_finished_or_not_in_every_format(seed, p
     assert scores[tuple(i for i in found[0].tolist() if i)] == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.parametrize(("share", "answer"), [(0.99, [3, 2]), (1.01, [2])])
+def test_the_length_in_a_score_is_five_and_that_of_the_answer_with_its_end(share, answer):
+    """With the penalty 1, log p of two ids may be 7/6 of that of one id, and not more."""
+    ends = math.exp(share * 7 / 6 * math.log(0.3)) / 0.7  # the probability of 2 after 3
+    first, second = torch.zeros(24), torch.full((24,), (1 - ends) / 20)
+    first[2], first[3], second[:4] = 0.3, 0.7, 0.0
+    second[2] = ends
+    found = beam_search(
+        lambda ids: (first, second)[ids.shape[1] - 1].log().expand(len(ids), -1).clone(),
+        torch.ones(1, 2, 1).long(), small(), max_length=2, length_penalty=1.0,
+    )  # fmt: skip
+    assert [i for i in found[0].tolist() if i] == answer
+
+
 @writing_test
 @given(config=configs(target_vocab_size=7), beams=st.integers(1, 5), seed=seeds)
 def test_rows_of_a_batch_do_not_meet(config, beams, seed):
