@@ -52,6 +52,31 @@ def test_a_file_that_is_no_model_is_refused(folder, tmp_path, changed, said):
         marian.read(path)
 
 
+def test_positions_are_sines_then_cosines_down_to_one_ten_thousandth():
+    table = marian.marian_positions(30, 8)
+    for t, i in itertools.product((0, 1, 29), range(4)):
+        angle = t * math.exp(-i * math.log(10_000) / 3)
+        assert table[t, i] == pytest.approx(math.sin(angle), abs=1e-6)
+        assert table[t, 4 + i] == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_the_unit_follows_its_equation_number_by_number():
+    torch.manual_seed(0)
+    unit = marian.SSRU(2).requires_grad_(False)
+    x, cell = torch.randn(1, 5, 2), torch.randn(1, 2)
+    outputs, last = unit(x, cell)
+    c = cell[0].tolist()
+    for t in range(5):
+        for k in range(2):
+            row = x[0, t].tolist()
+            gate = sum(w * v for w, v in zip(unit.forget.weight[k].tolist(), row, strict=True))
+            f = 1 / (1 + math.exp(-gate - float(unit.forget.bias[k])))
+            rows = zip(unit.candidate.weight[k].tolist(), row, strict=True)
+            c[k] = f * c[k] + (1 - f) * sum(w * v for w, v in rows)
+            assert float(outputs[0, t, k]) == pytest.approx(max(0.0, c[k]), abs=1e-6)
+    assert last[0].tolist() == pytest.approx(c, abs=1e-6)
+
+
 TEXTS = [
     "Turn off the lights in the living room.",
     "Rain.",
