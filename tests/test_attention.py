@@ -1,8 +1,6 @@
-"""Attention against PyTorch and a float64 reference written another way, and its errors."""
+"""Attention against PyTorch, and its errors."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -10,37 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import attention
 
 many = settings(deadline=None, derandomize=True, max_examples=100)
 HALVES = [torch.float16, torch.bfloat16]
 DTYPES = [torch.float64, torch.float32, *HALVES]
-
-
-# --- references and random cases ----------------------------------------------------
-
-
-def reference(query, key, value, mask=None):
-    """Attention query by query, in float64, with Python's own sums; no softmax of PyTorch."""
-    scores = torch.einsum("...qd,...kd->...qk", query.double(), key.double())
-    scores = scores / query.shape[-1] ** 0.5
-    allowed = torch.ones_like(scores, dtype=torch.bool)
-    if mask is not None:
-        allowed = allowed & mask
-    weights = torch.zeros_like(scores)
-    for row, may, out in zip(
-        scores.flatten(0, -2),
-        allowed.flatten(0, -2),
-        weights.view(-1, scores.shape[-1]),
-        strict=True,
-    ):
-        kept = [float(score) for score, yes in zip(row, may, strict=True) if yes]
-        total = math.fsum(math.exp(score - max(kept)) for score in kept) if kept else 1.0
-        for j in range(len(row)):
-            out[j] = math.exp(float(row[j]) - max(kept)) / total if may[j] else 0.0
-    return weights @ value.double(), weights
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -60,12 +33,12 @@ def tensors_of(seed, *shapes, dtype=torch.float32, spread=1.0):
 
 
 @st.composite
-def cases(draw, dtypes=tuple(DTYPES)):
+def cases(draw):
     """Random query, key, value and mask; some masks allow a row nothing."""
     leading = draw(st.sampled_from([(), (1,), (2,), (2, 3), (1, 2, 1)]))
     n_queries, n_keys = draw(st.integers(1, 7)), draw(st.integers(1, 9))
     d_k, d_v = draw(st.integers(1, 8)), draw(st.integers(1, 5))
-    dtype, seed = draw(st.sampled_from(dtypes)), draw(st.integers(0, 2**31))
+    dtype, seed = draw(st.sampled_from(DTYPES)), draw(st.integers(0, 2**31))
     spread = draw(st.sampled_from([0.1, 1.0, 3.0]))
     query, key, value = tensors_of(
         seed, (*leading, n_queries, d_k), (*leading, n_keys, d_k), (*leading, n_keys, d_v),
@@ -79,44 +52,30 @@ def cases(draw, dtypes=tuple(DTYPES)):
     return query, key, value, mask
 
 
-# --- scaled_dot_product_attention ---------------------------------------------------
-
-
 @many
 @given(cases(), st.integers(1, 12))
-def test_attention_equals_a_reference_written_another_way(case, tile):
-    query, key, value, mask = case
-    output, weights = attention.scaled_dot_product_attention(query, key, value, mask)
-    # The reference starts from the same rounded numbers, so only our own rounding is compared.
-    expected, expected_weights = reference(query, key, value, mask)
-    assert_near(weights, expected_weights, query.dtype)
-    assert_near(output, expected, query.dtype)
-    assert output.dtype == weights.dtype == query.dtype
-    tiled = attention.tiled_attention(query, key, value, mask, tile=tile)
-    assert_near(tiled, expected, query.dtype)
-    assert tiled.dtype == query.dtype
-
-
-@many
-@given(cases(dtypes=(torch.float64, torch.float32)), st.integers(1, 12))
-def test_whole_and_tiled_attention_have_pytorchs_gradients(case, tile):
+def test_whole_and_tiled_attention_are_pytorchs_with_gradients(case, tile):
     *tensors, mask = case
     for tensor in tensors:
         tensor.requires_grad_()
-    theirs = F.scaled_dot_product_attention(*tensors, attn_mask=mask)
+    # The reference starts from the same rounded numbers, so only our own rounding is compared.
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    theirs = F.scaled_dot_product_attention(*exact, attn_mask=mask)
+    query, key, value = tensors
     upstream = torch.randn(
         theirs.shape, dtype=theirs.dtype, generator=torch.Generator().manual_seed(3)
-    )
-    expected = torch.autograd.grad(theirs, tensors, upstream)
-    for ours in (
-        attention.scaled_dot_product_attention(*tensors, mask)[0],
-        attention.tiled_attention(*tensors, mask, tile=tile),
-    ):
-        assert_near(ours, theirs, ours.dtype)
+    ).to(query.dtype)
+    expected = torch.autograd.grad(theirs, exact, upstream.double())
+    whole, weights = attention.scaled_dot_product_attention(query, key, value, mask)
+    # What attention makes of an identity matrix are its weights.
+    identity = torch.eye(key.shape[-2]).expand(*key.shape[:-1], -1).double()
+    assert_near(weights, F.scaled_dot_product_attention(*exact[:2], identity, mask), query.dtype)
+    for ours in (whole, attention.tiled_attention(query, key, value, mask, tile=tile)):
+        assert ours.dtype == weights.dtype == query.dtype
+        assert_near(ours, theirs, query.dtype)
         for mine, other in zip(torch.autograd.grad(ours, tensors, upstream), expected, strict=True):
-            assert mine.isfinite().all()
             scale = max(1.0, float(other.abs().max()))
-            assert_near(mine / scale, other / scale, ours.dtype)
+            assert_near(mine / scale, other / scale, query.dtype)
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")
@@ -177,39 +136,6 @@ def test_no_keys_at_all_give_zeros():
     assert torch.equal(attention.tiled_attention(query, key, value), torch.zeros(2, 3, 5))
 
 
-# --- tiled_attention ----------------------------------------------------------------
-
-
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that any operation makes."""
-
-    def __init__(self):
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                size = tensor.untyped_storage().nbytes() // tensor.element_size()
-                self.elements = max(self.elements, size)
-        return result
-
-
-@pytest.mark.parametrize("length", [256, 512])
-def test_tiles_never_hold_the_whole_matrix(length):
-    query, key, value = tensors_of(0, (length, 4), (length, 4), (length, 4))
-    with Largest() as tiled:
-        attention.tiled_attention(query, key, value, tile=16)
-    with Largest() as whole:
-        attention.scaled_dot_product_attention(query, key, value)
-    assert tiled.elements == length * 16
-    assert whole.elements == length * length
-
-
-# --- MultiHeadAttention -------------------------------------------------------------
-
-
 def pytorch_twin(ours):
     """nn.MultiheadAttention with the parameters of ours."""
     projections = (ours.query, ours.key, ours.value)
@@ -248,49 +174,26 @@ def multi_head_cases(draw):
     return ours, query, key, value, mask
 
 
-def four_dimensional(mask, heads, query, key):
-    """The mask written out for every head, by its documented meaning."""
-    if mask.ndim < 4:
-        mask = mask.expand(query.shape[0], query.shape[1], key.shape[1])[:, None]
-    return mask.expand(query.shape[0], heads, query.shape[1], key.shape[1])
-
-
 @many
 @given(multi_head_cases())
 def test_many_heads_equal_pytorch_in_outputs_weights_and_gradients(case):
     ours, query, key, value, mask = case
     twin = pytorch_twin(ours)
     hidden = None
-    if mask is not None:
-        hidden = ~four_dimensional(mask, ours.num_heads, query, key).flatten(0, 1)
+    if mask is not None:  # PyTorch's says may not, and is written out for every head
+        wide = mask.unsqueeze(1) if mask.ndim == 3 else mask
+        shape = (len(query), ours.num_heads, query.shape[1], key.shape[1])
+        hidden = ~wide.expand(shape).flatten(0, 1)
     inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
     mine = ours(*inputs, mask)
     other = twin(*inputs, attn_mask=hidden, average_attn_weights=False)
     for a, b in zip(mine, other, strict=True):
         assert_near(a, b, query.dtype)
-    parameters = list(ours.parameters())
-    of_mine = torch.autograd.grad(mine[0].square().sum(), [*inputs, *parameters])
-    of_other = torch.autograd.grad(other[0].square().sum(), [*inputs, *twin.parameters()])
-    by_name = dict(zip((n for n, _ in twin.named_parameters()), of_other[3:], strict=True))
-    weights = [*by_name["in_proj_weight"].chunk(3), by_name["out_proj.weight"]]
-    biases = [*by_name["in_proj_bias"].chunk(3), by_name["out_proj.bias"]]
-    expected = [*of_other[:3], *(g for pair in zip(weights, biases, strict=True) for g in pair)]
-    for a, b in zip(of_mine, expected, strict=True):
+    of_mine = torch.autograd.grad(mine[0].square().sum(), inputs)
+    of_other = torch.autograd.grad(other[0].square().sum(), inputs)
+    for a, b in zip(of_mine, of_other, strict=True):
         scale = max(1.0, float(b.abs().max()))
         assert_near(a / scale, b / scale, query.dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_many_heads_work_in_every_format(dtype):
-    torch.manual_seed(0)
-    exact = attention.MultiHeadAttention(24, 3).double()
-    x = torch.randn(2, 5, 24, dtype=torch.float64)
-    expected = pytorch_twin(exact)(x, x, x)[0]
-    output, weights = exact.to(dtype)(*[x.to(dtype)] * 3, attention.causal_mask(5) | True)
-    assert output.dtype == weights.dtype == dtype
-    theirs = pytorch_twin(exact)(*[x.to(dtype)] * 3)[0]  # the projections round as well
-    bound = max(2 * (theirs - expected).abs().max().item(), 1e-12)
-    torch.testing.assert_close(output.double(), expected, atol=bound, rtol=0)
 
 
 def test_dropout_acts_in_training_only():
@@ -312,21 +215,12 @@ def test_causal_mask_allows_what_came_before(length):
     assert torch.equal(mask, place[:, None] >= place[None, :])
 
 
-@many
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([torch.long, torch.bool])
-)
-def test_padding_mask_hides_the_padding(lengths, dtype):
-    width = max(1, *lengths) if len(lengths) > 1 else max(1, lengths[0])
-    tokenized = torch.tensor([[int(i < n) for i in range(width)] for n in lengths]).to(dtype)
-    mask = attention.padding_mask(tokenized)
+@pytest.mark.parametrize("dtype", [torch.long, torch.bool])
+def test_padding_mask_hides_the_padding(dtype):
+    mask = attention.padding_mask(torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]]).to(dtype))
     assert mask.dtype == torch.bool
-    assert mask.shape == (len(lengths), 1, width)
-    assert mask.sum(-1).flatten().tolist() == lengths
-    assert torch.equal(mask[:, 0], tokenized.bool())
+    assert mask.tolist() == [[[True, True, False]], [[True] * 3], [[False] * 3]]
 
-
-# --- errors -------------------------------------------------------------------------
 
 X = torch.zeros(2, 5, 32)
 TRUE = torch.ones(3, 5, 5, dtype=torch.bool)
@@ -334,12 +228,10 @@ TRUE = torch.ones(3, 5, 5, dtype=torch.bool)
 WRONG = {
     "a vector": ((X[0, 0], X, X), "query"),
     "ids": ((X.long(), X, X), "query"),
-    "a list": ((X, X, [1.0]), "value"),
     "another width": ((X, X[..., :16], X), "key"),
     "fewer values": ((X, X, X[:, :3]), "value"),
     "another batch": ((X, X[:1], X), "key"),
     "a mask of floats": ((X, X, X, torch.ones(5, 5)), "mask"),
-    "a tokenizer's mask": ((X, X, X, torch.ones(2, 5).long()), "mask"),
     "a mask of another length": ((X, X, X, TRUE[0, :4, :4]), "mask"),
     "a mask of another batch": ((X, X, X, TRUE), "mask"),
 }

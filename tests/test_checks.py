@@ -38,8 +38,6 @@ def message_of(call, *arguments, **keywords) -> str | None:
         return str(failed)
 
 
-# --- what holds and what does not -----------------------------------------------------
-
 BF16 = torch.tensor([0.1], dtype=torch.bfloat16)
 EXACT, NEAR, WIDE = ({"atol": atol} for atol in (0.0, 0.5, 1.0))
 
@@ -53,9 +51,7 @@ EXACT, NEAR, WIDE = ({"atol": atol} for atol in (0.0, 0.5, 1.0))
         (check_close, 1.0, math.inf, {"atol": 1e9, "rtol": 1e9}, False),
         (check_close, np.ones((2, 1)), np.ones((1, 2)), WIDE, False),  # NumPy would broadcast
         (check_close, [True, False], [True, True], NEAR, False),
-        (check_close, [], [], EXACT, True),
         (check_equal, "yes", "no", {}, False),
-        (check_equal, ["a", "b"], ["a", "b"], {}, True),
         (check_equal, ["a"], ["a", "b"], {}, False),
         (check_equal, torch.arange(6), np.arange(6), {}, True),
         (check_equal, torch.arange(6), torch.arange(6).reshape(2, 3), {}, False),
@@ -68,7 +64,6 @@ EXACT, NEAR, WIDE = ({"atol": atol} for atol in (0.0, 0.5, 1.0))
         (check_at_least, math.nan, 0.9, {}, False),
         (check_at_most, 0.9, 0.9, {}, True),
         (check_at_most, 0.9 + 1e-12, 0.9, {}, False),
-        (check_at_most, math.inf, 0.9, {}, False),
         (check_at_most, math.nan, 0.9, {}, False),
     ],
 )
@@ -92,9 +87,6 @@ def test_close_agrees_with_numpy(data):
     rtol = data.draw(st.sampled_from([0.0, 1e-4, 1e-3]))
     expected = np.allclose(ours, theirs, atol=atol, rtol=rtol, equal_nan=True)
     assert (message_of(check_close, ours, theirs, atol=atol, rtol=rtol) is None) == expected
-
-
-# --- what a reader sees, and what is recorded -------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,23 +128,19 @@ def test_a_record_says_everything(folder, capsys):
 
 def test_values_of_any_kind_are_recorded_and_one_that_is_run_again_is_replaced(folder):
     check_at_most("run again", 0.5, 1.0)
-    check_equal("arrays", np.arange(3), np.arange(3))
     check_equal("lists", [1, 2], [1, 2])
     check_close("tolerance", [1.0, 3.5], [1.25, 3.5], atol=np.float32(0.5))
     check_at_most("run again", torch.tensor(0.25), np.float32(1), varies="timing")
     found = recorded(folder)["checks"]
-    assert [(one["name"], one["value"], one["bound"], one["drift"]) for one in found] == [
-        ("arrays", "3 elements", "3 elements", 0.0),
-        ("lists", "[1, 2]", "[1, 2]", 0.0),
-        ("tolerance", 0.25, 0.5, None),
-        ("run again", 0.25, 1.0, None),
+    names = ("name", "value", "bound", "drift", "varies")
+    assert [tuple(one.get(name) for name in names) for one in found] == [
+        ("lists", "[1, 2]", "[1, 2]", 0.0, None),
+        ("tolerance", 0.25, 0.5, None, None),
+        ("run again", 0.25, 1.0, None, "timing"),
     ]
-    assert [one.get("varies") for one in found] == [None, None, None, "timing"]
     checks.begin("02-other")
     assert recorded(folder, "02-other")["checks"] == []
     assert recorded(folder)["checks"] == found
-    checks.begin("01-test")
-    assert recorded(folder)["checks"] == []
 
 
 def test_a_check_without_a_chapter_holds_and_writes_nothing(folder):
@@ -172,21 +160,16 @@ def test_the_folder_of_a_checkout(monkeypatch, tmp_path):
     assert checks.records_folder() == tmp_path / "_build" / "checks"
 
 
-# --- never silently wrong, and what a rehearsal is without --------------------------------
-
-
 @pytest.mark.parametrize(
     ("call", "values", "keywords", "error", "said"),
     [
         (check_close, ("name", 1, 1), {"atol": math.nan}, ValueError, "zero or more"),
-        (check_close, ("name", 1, 1), {"atol": 0.1, "rtol": math.inf}, ValueError, "zero or more"),
         (check_close, ("name", 1j, 1), {"atol": 0.1}, TypeError, "expected real numbers"),
         (check_at_least, ("name", 1, math.nan), {}, ValueError, "must be a number, got NaN"),
         (check_at_most, ("name", 1, 2), {"drift": -0.1}, ValueError, "zero or more"),
         (check_at_most, ("name", 1, 2), {"drift": 0.1, "varies": "timing"}, ValueError, "no drift"),
         (check_equal, ("name", 1, 1), {"needs": "a GPU"}, ValueError, "needs must be .*'a GPU'"),
         (check_equal, (" ", 1, 1), {}, ValueError, "what is checked"),
-        (checks.begin, ("",), {}, ValueError, "file name"),
         (checks.begin, ("..",), {}, ValueError, "file name"),
         (checks.begin, ("a/b",), {}, ValueError, "file name"),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 from collections import defaultdict
 from itertools import combinations
 
 import pytest
+from datasets import load_dataset
 
+from helpers import assets
 from helpers.classification import SHARE, first_of_each, near_copies, split_news
 
 # Of the texts of all three parts, in their order.
@@ -38,18 +39,8 @@ def by_definition(texts: list[str], share: float = SHARE) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """Texts of six to sixty words, most of them cut out of others and changed."""
-    chance = random.Random(0)
-    made = [" ".join(chance.choices(["oil", "tax", "win", "film", "code"], k=60))]
-    for _ in range(79):
-        words = chance.choice(made).split()
-        start = chance.randrange(max(1, len(words) - 20))
-        words = words[start : start + chance.randrange(6, 60)]
-        words += chance.choices(["goal", "bank", "vote", "song", "chip"], k=max(0, 6 - len(words)))
-        for _ in range(chance.randrange(8)):
-            words[chance.randrange(len(words))] = f"new{chance.randrange(1_000)}"
-        made.append(" ".join(words))
-    return made
+    """The beginnings of a thousand articles, some of which occur twice."""
+    return [text[:300] for text in load_dataset(**assets.dataset("news"))["train"]["text"][:1_000]]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
@@ -63,7 +54,7 @@ def test_the_first_of_each_is_no_copy_of_an_earlier_text(texts):
     later = {second for _, second in by_definition(texts)}
     kept = first_of_each(texts)
     assert kept.tolist() == [place for place in range(len(texts)) if place not in later]
-    assert 0 < len(kept) < len(texts)
+    assert len(kept) < len(texts)
 
 
 def test_the_news_have_no_copies_across_parts_and_are_split_the_same_way_every_time():

@@ -31,34 +31,28 @@ def machine(monkeypatch, *, gpu: bool, hub: bool) -> list[str]:
     return asked
 
 
-@pytest.mark.parametrize("name", ["small", "full", " full "])
-def test_the_variable_decides_on_any_machine(monkeypatch, name):
-    machine(monkeypatch, gpu=name == "small", hub=name == "small")
-    monkeypatch.setenv(profiles.VARIABLE, name)
-    small, full = object(), object()
-    assert profiles.current() == name.strip()
-    assert profiles.pick(small=small, full=full) is (small if name == "small" else full)
-
-
 @pytest.mark.parametrize(
-    ("gpu", "hub", "use_cpu", "expected"),
+    ("name", "gpu", "hub", "use_cpu", "expected"),
     [
-        (True, True, None, "full"),
-        (True, False, None, "small"),
-        (False, True, None, "small"),
-        (True, True, "true", "small"),  # as told to Accelerate
-        (True, True, "0", "full"),
+        ("small", True, True, None, "small"),
+        (" full ", False, False, None, "full"),
+        ("   ", True, True, None, "full"),  # empty is as good as unset
+        ("", True, False, None, "small"),
+        ("", False, True, None, "small"),
+        ("", True, True, "true", "small"),  # as told to Accelerate
+        ("", True, True, "0", "full"),
     ],
 )
-def test_full_is_chosen_only_with_a_gpu_to_use_and_the_hub_which_is_asked_once(
-    monkeypatch, gpu, hub, use_cpu, expected
+def test_the_variable_decides_and_else_a_gpu_to_use_and_the_hub_which_is_asked_once(
+    monkeypatch, name, gpu, hub, use_cpu, expected
 ):
     asked = machine(monkeypatch, gpu=gpu, hub=hub)
-    monkeypatch.setenv(profiles.VARIABLE, "   ")  # empty is as good as unset
+    monkeypatch.setenv(profiles.VARIABLE, name)
     if use_cpu is not None:
         monkeypatch.setenv("ACCELERATE_USE_CPU", use_cpu)
     assert [profiles.current() for _ in range(3)] == [expected] * 3
-    assert len(asked) <= 1
+    assert profiles.pick(small="small", full="full") == expected
+    assert len(asked) <= (not name.strip())
 
 
 @pytest.mark.parametrize(

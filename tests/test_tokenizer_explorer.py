@@ -65,25 +65,16 @@ def every_sign() -> list[str]:
     return ["".join(kept[i : i + 500]) for i in range(0, len(kept), 500)]
 
 
-def random_texts(count: int, vocabulary: list[str]) -> list[str]:
-    """Unicode of many kinds, mixed: what each text draws from is drawn too."""
+def random_texts(count: int) -> list[str]:
+    """Characters of two ranges of Unicode, mixed."""
     draw = random.Random(0)
-    spans = [
-        (0, 0x7F), (0, 0xA0), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x530), (0x590, 0x700),
-        (0x900, 0xE00), (0x1100, 0x1200), (0x1AB0, 0x1F00), (0x1E00, 0x2000), (0x2000, 0x2070),
-        (0x2E00, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A4), (0xF900, 0x10000), (0, 0xD800),
-        (0x10000, 0x20000), (0x1F300, 0x1FB00), (0x20000, 0x30000), (0xE000, 0x110000),
+    ranges = [
+        (0, 0x80), (0, 0x250), (0x300, 0x700), (0x900, 0x1200), (0x1AB0, 0x2070), (0x2E00, 0x3100),
+        (0x4E00, 0xD7A4), (0xF900, 0x10000), (0x10000, 0x20000), (0x1F300, 0x1FB00),
+        (0x20000, 0x30000), (0xE000, 0x110000),
     ]  # fmt: skip
-    texts = []
-    for _ in range(count):
-        parts = draw.sample(spans, draw.randint(1, 4))
-        letters = [chr(draw.randrange(*draw.choice(parts))) for _ in range(draw.randint(1, 60))]
-        pieces = [piece.removeprefix("##") for piece in draw.choices(vocabulary, k=20)]
-        pieces = [draw.choice((str.upper, str.title, str))(piece) for piece in pieces]
-        whole = [*letters, *pieces[: draw.randint(0, 20)], *" " * draw.randint(0, 20)]
-        draw.shuffle(whole)
-        texts.append("".join(whole))
-    return texts
+    pairs = [draw.sample(ranges, 2) for _ in range(count)]
+    return ["".join(chr(draw.randrange(*draw.choice(pair))) for _ in range(60)) for pair in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +102,7 @@ def expected(tokenizer, text: str) -> list[str]:
 def test_it_shows_the_tokens_of_the_library_for_a_thousand_texts(page, tokenizer):
     reviews = load_dataset(**assets.dataset("rotten-tomatoes"))["train"]["text"][:400]
     texts = [*HOSTILE, *every_sign(), *reviews]
-    texts += random_texts(1_000 - len(texts), list(tokenizer.get_vocab()))
+    texts += random_texts(1_000 - len(texts))
     assert len(set(texts)) >= 990
     wrong = []
     for text, lines in zip(texts, page.evaluate(TYPE, texts), strict=True):
@@ -164,41 +155,37 @@ def test_without_scripts_the_tokens_of_the_text_are_there(browser, tmp_path, tok
         assert page.locator("b, textarea").count() == 0
 
 
-def changed(tokenizer, **parts) -> PreTrainedTokenizerFast:
-    """The tokenizer of the encoder, with other parts."""
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    for name, part in parts.items():
-        setattr(backend, name, part)
-    return PreTrainedTokenizerFast(tokenizer_object=backend)
+def changed(*added: str | AddedToken, **parts):
+    """What changes parts of a tokenizer, or adds tokens to it."""
+
+    def change(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        for name, part in parts.items():
+            setattr(backend, name, part)
+        made = PreTrainedTokenizerFast(tokenizer_object=backend)
+        made.add_special_tokens({"extra_special_tokens": list(added)})
+        return made
+
+    return change
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("change", "text", "message"),
     [
-        ({"model": models.BPE()}, "model: 'BPE'; expected 'WordPiece'"),
-        ({"model": models.WordPiece({"[UNK]": 0}, continuing_subword_prefix="@@")}, "'@@'"),
-        ({"model": models.WordPiece(SPECIAL)}, "have gaps"),
-        ({"normalizer": normalizers.BertNormalizer(lowercase=False)}, "'lowercase': False"),
-        ({"pre_tokenizer": pre_tokenizers.Whitespace()}, "pre-tokenizer: .*'Whitespace'"),
-        ({"post_processor": processors.TemplateProcessing("$A")}, "special tokens .*: 0; .* 2"),
+        (changed(model=models.BPE()), TEXT, "model: 'BPE'; expected 'WordPiece'"),
+        (changed(model=models.WordPiece(SPECIAL, continuing_subword_prefix="@@")), TEXT, "'@@'"),
+        (changed(model=models.WordPiece(SPECIAL)), TEXT, "have gaps"),
+        (changed(normalizer=normalizers.BertNormalizer(lowercase=False)), TEXT, "'lowercase': F"),
+        (changed(pre_tokenizer=pre_tokenizers.Whitespace()), TEXT, "pre-tokenizer: .*'Whitesp"),
+        (changed(post_processor=processors.TemplateProcessing("$A")), TEXT, "tokens .*: 0; .* 2"),
+        (changed("[X]"), TEXT, r"added tokens .*\['\[X\]'\]"),
+        (changed(AddedToken("dog", lstrip=True)), TEXT, r"added tokens .*\['dog'\]"),
+        (changed(), "a" * (LONGEST_TEXT + 1), "2,001 characters"),
     ],
 )
-def test_a_tokenizer_that_works_otherwise_is_refused(tokenizer, parts, message):
+def test_what_would_show_other_tokens_is_refused(tokenizer, change, text, message):
     with pytest.raises(ValueError, match=message):
-        TokenizerExplorer(changed(tokenizer, **parts), text=TEXT)
-
-
-def test_other_wrong_input_is_refused(tokenizer):
-    beyond, spaced = changed(tokenizer), changed(tokenizer)
-    beyond.add_special_tokens({"extra_special_tokens": ["[X]"]})
-    spaced.add_special_tokens({"extra_special_tokens": [AddedToken("dog", lstrip=True)]})
-    for made, text, message in (
-        (beyond, TEXT, r"added tokens .*\['\[X\]'\]"),
-        (spaced, TEXT, r"added tokens .*\['dog'\]"),
-        (tokenizer, "a" * (LONGEST_TEXT + 1), "2,001 characters"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            TokenizerExplorer(made, text=text)
+        TokenizerExplorer(change(tokenizer), text=text)
 
 
 @pytest.mark.built
