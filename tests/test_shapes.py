@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from helpers.attention import MultiHeadAttention
+from helpers.attention import MultiHeadAttention, causal_mask
 from helpers.shapes import checked
-from helpers.transformer import Transformer, TransformerConfig
+from helpers.transformer import Encoder, Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(
     9, 9, d_model=8, num_heads=2, encoder_layers=2, decoder_layers=1, d_ff=8, dropout=0.0
@@ -65,20 +65,41 @@ def exported(made: nn.Module, inputs: tuple[Tensor, ...]):
 
 
 def mapped(made: nn.Module, inputs: tuple[Tensor, ...]):
-    return torch.func.vmap(made)(*(torch.stack([one, one]) for one in inputs))[1]
+    dims = tuple(0 if one.ndim > 1 else None for one in inputs)
+    result = torch.func.vmap(made, in_dims=dims)(*(torch.stack([one, one]) for one in inputs))
+    return torch.utils._pytree.tree_map(lambda both: both[1], result)
 
 
 def on_meta(made: nn.Module, inputs: tuple[Tensor, ...]):
     return made.to("meta")(*(one.to("meta") for one in inputs))
 
 
-@pytest.mark.parametrize("way", [compiled, exported, mapped, on_meta])
-def test_compilers_do_not_notice_the_checks(way):
+def quantized(made: nn.Module, inputs: tuple[Tensor, ...]):
+    small = torch.ao.quantization.quantize_dynamic(made, {nn.Linear})
+    assert not any(type(part) is nn.Linear for part in small.modules())
+    return small(*inputs)
+
+
+X, IDS = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([[3, 8]])
+MODULES = {
+    "MultiHeadAttention": (lambda: MultiHeadAttention(8, 2), (X, X, X, causal_mask(5))),
+    "Encoder": (lambda: Encoder(CONFIG), (X, causal_mask(5))),
+    "Transformer": (lambda: Transformer(CONFIG), (IDS, IDS)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*quantize_dynamic.*:DeprecationWarning")
+@pytest.mark.parametrize("way", [compiled, exported, mapped, on_meta, quantized])
+@pytest.mark.parametrize("name", MODULES)
+def test_compilers_do_not_notice_the_checks(name, way):
     torch.manual_seed(0)
-    ids = torch.randint(3, 9, (2, 5))
-    made, inputs = Transformer(CONFIG).eval(), (ids, ids[:, :4])
-    expected = made(*inputs)
-    result = way(made, inputs)
+    make, inputs = MODULES[name]
+    made = make().eval()
+    expected, result = made(*inputs), way(made, inputs)
+    expected, result = (x[0] if isinstance(x, tuple) else x for x in (expected, result))
     assert result.shape == expected.shape
     if way is not on_meta:
-        torch.testing.assert_close(result, expected)
+        atol = 0.1 if way is quantized else 1e-5
+        torch.testing.assert_close(result, expected, atol=atol, rtol=1e-5)

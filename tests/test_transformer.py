@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from transformers.models.bert.modeling_bert import BertConfig, BertEncoder
 
-from helpers.attention import causal_mask
+from helpers.attention import causal_mask, padding_mask
 from helpers.transformer import (
     Decoder,
     Encoder,
@@ -21,6 +22,7 @@ from helpers.transformer import (
     beam_search,
     label_smoothed_loss,
     sinusoidal_positions,
+    state_from_bert,
     state_from_torch,
     warmup_learning_rate,
 )
@@ -214,6 +216,29 @@ def test_whole_model_is_pytorchs(config, n, m, seed):
     )
     expected = states @ model.output.weight.T
     assert_close(model(source, target), expected)
+
+
+@property_test
+@given(
+    heads=st.sampled_from([1, 2, 3]), d_k=st.sampled_from([2, 4]), layers=st.integers(1, 3),
+    rows=st.integers(1, 3), n=st.integers(1, 6), seed=seeds,
+)  # fmt: skip
+def test_encoder_is_berts(heads, d_k, layers, rows, n, seed):
+    torch.manual_seed(seed)
+    theirs = BertConfig(
+        vocab_size=9, hidden_size=heads * d_k, num_attention_heads=heads, num_hidden_layers=layers,
+        intermediate_size=13, attn_implementation="eager",
+    )  # fmt: skip
+    bert = BertEncoder(theirs).eval()
+    for parameter in bert.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    sizes = {"d_model": heads * d_k, "num_heads": heads, "encoder_layers": layers, "d_ff": 13}
+    config = TransformerConfig(9, 9, **sizes, activation="gelu", norm_eps=theirs.layer_norm_eps)
+    ours = Encoder(config).eval()
+    ours.load_state_dict(state_from_bert(bert))
+    x, mask = torch.randn(rows, n, heads * d_k), padding_mask(random_ids(9, rows, n) != 0)
+    added = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(x.dtype).min).unsqueeze(1)
+    assert_close(ours(x, mask), bert(x, added).last_hidden_state)
 
 
 def test_an_explicit_mask_hides_tokens_too():
