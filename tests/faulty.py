@@ -39,6 +39,7 @@ from helpers.assets import __main__ as assets_command
 from helpers.assets import cache as asset_cache
 
 CONTENT = {"config.json": b'{"model_type": "bert"}\n', "deep/weights.bin": bytes(range(256)) * 4000}
+SMALL = {"HANDBOOK_PROFILE": "small", "OMP_NUM_THREADS": "1"}
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 
@@ -235,11 +236,11 @@ def kill_everywhere(folder: Path, command: Callable[[], int], again: Callable[[]
 class Server:
     """A program that is in :func:`serve`: what it imports is imported once for all commands."""
 
-    def __init__(self, *program: str, **variables: str) -> None:
+    def __init__(self, *program: str) -> None:
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"HANDBOOK_PROFILE": "small", "OMP_NUM_THREADS": "1"} | variables,
-        )  # fmt: skip
+            program, stdin=pipe, stdout=pipe, text=True, env=os.environ | SMALL
+        )
 
     def run_all(
         self, command: list[str], places: list[dict[str, str]], limit: int | None = None

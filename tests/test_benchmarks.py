@@ -44,12 +44,9 @@ def test_the_longer_pretraining_of_chapter_08():
 
 
 def test_what_pretraining_pays_in_chapter_08():
-    holds_all("pretraining_pays", measured("pretraining")["fine-tuning"])
-
-
-def holds_all(benchmark: str, runs: list[dict[str, Any]]) -> None:
-    """Chapter 08 stores the accuracy of each run, in percent, by labels and seed."""
-    values, day = stored("08-bert-pretraining", benchmark)
+    """The accuracy of each run, in percent, by labels and seed."""
+    values, day = stored("08-bert-pretraining", "pretraining_pays")
+    runs = measured("pretraining")["fine-tuning"]
     assert {run["date"] for run in runs} == {day}
     for start, percent in values.items():
         mine = (run for run in runs if run["start"] == start)

@@ -4,10 +4,8 @@ import functools
 import json
 import os
 import re
-import runpy
 import shutil
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -30,7 +28,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from helpers import assets, finetuning, memory, profiles, sealed
+from helpers import assets, finetuning, memory, sealed
 from helpers.finetuning import Recipe, checkpoints, command
 
 
@@ -234,22 +232,10 @@ def test_a_recipe_that_is_inconsistent_is_refused(field: str, wrong: object) -> 
         Recipe(**{field: wrong})
 
 
-def test_a_recipe_takes_numbers_of_numpy_and_can_be_extended() -> None:
-    @dataclass(frozen=True)
-    class Longer(Recipe):
-        patience: int = 3
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            object.__setattr__(self, "max_length", 2 * self.max_length)
-
-    given = {"seed": np.int64(7), "dropout": np.float64(0.5), "epochs": np.int32(2)}
+def test_a_recipe_takes_numbers_of_numpy() -> None:
+    recipe = Recipe(seed=np.int64(7), dropout=np.float64(0.5), epochs=np.int32(2))
     plain = asdict(Recipe(seed=7, dropout=0.5, epochs=2))
-    assert json.loads(json.dumps(asdict(Recipe(**given)))) == plain  # as it is saved
-    longer = json.loads(json.dumps(asdict(Longer(**given, patience=5))))
-    assert longer == plain | {"max_length": 256, "patience": 5}
-    with pytest.raises(ValueError, match="seed must be at least 0"):
-        Longer(seed=-1)
+    assert json.loads(json.dumps(asdict(recipe))) == plain  # as it is saved
 
 
 # --- training and prediction --------------------------------------------------------
@@ -386,31 +372,22 @@ def test_a_half_deleted_checkpoint_is_not_whole(tmp_path, monkeypatch) -> None:
     assert finetuning.newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
 
 
-def test_two_trainings_are_not_mixed_in_one_folder(tmp_path, monkeypatch) -> None:
-    """The checkpoints of an earlier one would be taken for the end of this one."""
+def test_nobody_else_trains_in_a_folder_until_the_training_there_ends(
+    tmp_path, monkeypatch
+) -> None:
+    """What an earlier training left there is asked about in test_distributed.py."""
     same = {"model": "encoder", "output": tmp_path}
 
     def begun_while_this_one_runs(*_: object) -> None:
-        for resume in (False, True):  # also where neither has a checkpoint yet
+        for resume in (False, True):
             with pytest.raises(ValueError, match=r"another training is at work in"):
                 finetuning.run(Recipe(), **same, resume=resume)
         raise ZeroDivisionError
 
     monkeypatch.setattr(command, "build_classifier", begun_while_this_one_runs)
-    with pytest.raises(ZeroDivisionError):
-        finetuning.run(Recipe(), **same)
-    (tmp_path / "checkpoint-3").mkdir()
-    with pytest.raises(ValueError, match=r"an earlier training\. Go on from them with --resume"):
-        finetuning.run(Recipe(), **same)
-    with pytest.raises(ValueError, match=r"training\.json is missing or unreadable"):
-        finetuning.run(Recipe(), **same, resume=True)
-    begun = asdict(Recipe()) | {"model": "encoder", "train_reviews": None}
-    begun |= {"max_steps": -1, "profile": profiles.current()}
-    (tmp_path / "training.json").write_text(json.dumps(begun))
-    with pytest.raises(ValueError, match=r"another training: seed was 0, now 1; max_steps was -1"):
-        finetuning.run(Recipe(seed=1), **same, max_steps=4, resume=True)
-    with pytest.raises(ZeroDivisionError):  # the same training goes on
-        finetuning.run(Recipe(), **same, resume=True)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            finetuning.run(Recipe(), **same)
 
 
 def test_a_bias_that_was_taken_away_is_found_again() -> None:
@@ -474,22 +451,10 @@ def test_a_save_that_fails_at_any_move_leaves_the_model_before(
     assert {path.name for path in folder.iterdir()} == {*content()}
 
 
-def test_python_runs_the_command_without_a_warning(monkeypatch, capsys, recwarn) -> None:
-    """As `python -m` does, but for importing PyTorch once more."""
-    monkeypatch.setattr(sys, "argv", ["", "--help"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("helpers.finetuning", run_name="__main__", alter_sys=True)
-    said = capsys.readouterr()
-    assert (ended.value.code, said.err, list(recwarn)) == (0, "", [])
-    assert "accelerate launch -m helpers.finetuning" in said.out
-
-
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         ("--max-length 2", 2, "max_length must be at least 3, got 2"),
-        ("--trainable some", 2, "invalid choice: 'some'"),
-        ("--dataset rotten-tomatoes", 2, "unrecognized arguments: --dataset"),
         ("--train-reviews 3", 1, "--train-reviews must be at least one batch, got 3"),
         ("--max-steps 0", 1, "--max-steps must be at least 1, got 0"),
         ("--model none", 1, "no model .*none.*encoder"),

@@ -23,6 +23,7 @@ from tools import baselines, execute, phases, progress
 from tools import cache as notebook_cache
 
 ROOT = notebook_cache.ROOT
+INSTALLED = "torch.dist-info/METADATA"
 
 
 # --- what makes a kept notebook worthless -------------------------------------------
@@ -37,15 +38,11 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(notebook_cache, "ROOT", tmp_path)
     monkeypatch.setattr(notebook_cache, "CACHES", tmp_path / "_build/cache")
-    (tmp_path / "torch-1.dist-info").mkdir()
-    (tmp_path / "torch-1.dist-info/METADATA").write_text("Name: torch\nVersion: 1\n")
+    (tmp_path / "torch.dist-info").mkdir()
+    (tmp_path / INSTALLED).write_text("Name: torch\nVersion: 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("HANDBOOK_PROFILE", raising=False)
     return tmp_path
-
-
-def upgrade(root: Path) -> None:
-    (root / "torch-1.dist-info/METADATA").write_text("Name: torch\nVersion: 2\n")
 
 
 CHANGES = {
@@ -53,7 +50,7 @@ CHANGES = {
     "a helper's helper": lambda root: (root / "helpers/metrics/accuracy.py").write_text("x = 1\n"),
     "a new helper": lambda root: (root / "helpers/new.py").write_text(""),
     "a helper's name": lambda root: (root / "helpers/plots.py").rename(root / "helpers/other.py"),
-    "an installed version": upgrade,
+    "an installed version": lambda root: (root / INSTALLED).write_text("Name: torch\nVersion: 2\n"),
     "the profile": lambda root: os.environ.update(HANDBOOK_PROFILE="full"),
     "the number of threads": lambda root: setattr(notebook_cache, "THREADS", 2),
 }
@@ -92,27 +89,24 @@ def test_old_caches_are_dropped_but_never_the_one_in_use(checkout):
 # --- what a failed chapter says -----------------------------------------------------
 
 
-def ran(*outputs: nbformat.NotebookNode, count: int | None = 1) -> nbformat.NotebookNode:
-    """A notebook whose second cell is as given."""
-    cell = new_code_cell("check_at_least()", execution_count=count, outputs=list(outputs))
-    return new_notebook(cells=[new_markdown_cell("# Title"), cell, new_code_cell("")])
-
-
-def test_a_failure_names_the_cell_and_the_error():
-    said = "\x1b[31maccuracy: 0.5 came\x1b[0m"
-    error = new_output("error", ename="CheckFailed", evalue=said, traceback=[said, "line 1"])
-    problem = execute.problem_of(ran(error))
-    assert problem.startswith("cell 2 raised CheckFailed: accuracy: 0.5 came")
-    assert "check_at_least()" in problem
-    assert "line 1" in problem
-    assert "\x1b" not in problem
-
-
-def test_an_unfinished_cell_and_a_lost_record_are_failures():
-    assert execute.problem_of(ran(new_output("stream", text="fine"))) is None
-    assert execute.problem_of(ran(count=None)).startswith("cell 2 did not finish")
-    lost = new_output("stream", text=f"{NOT_RECORDED} /full")
-    assert execute.problem_of(ran(lost)).startswith("cell 2 lost a record")
+@pytest.mark.parametrize(
+    ("output", "count", "said"),
+    [
+        (
+            new_output("error", ename="CheckFailed", evalue="\x1b[31maccuracy: 0.5 came\x1b[0m",
+                       traceback=["\x1b[31mline 1\x1b[0m", "line 2"]),
+            1, "cell 2 raised CheckFailed: accuracy: 0.5 came\n\ncheck()\n\nline 1\nline 2",
+        ),
+        (new_output("stream", text=f"{NOT_RECORDED} /full"), 1, "cell 2 lost a record"),
+        (new_output("stream", text="fine"), None, "cell 2 did not finish"),
+        (new_output("stream", text="fine"), 1, None),
+    ],
+)  # fmt: skip
+def test_a_failed_chapter_is_noticed_and_its_cell_named(output, count, said):
+    cell = new_code_cell("check()", execution_count=count, outputs=[output])
+    cells = [new_markdown_cell("# Title"), cell, new_code_cell("")]
+    problem = execute.problem_of(new_notebook(cells=cells))
+    assert problem is None if said is None else problem.startswith(said)
 
 
 @pytest.fixture
