@@ -213,7 +213,7 @@ class Fault:
     """How the Hub answers requests whose address holds ``at``, instead of serving them.
 
     ``status`` and ``code`` (the Hub's ``X-Error-Code``) refuse; ``keep`` sends only that share
-    of the body and hangs up; ``seconds`` lets the client wait.
+    of the body and hangs up; ``seconds`` lets the client wait; ``times`` limits how often.
     """
 
     at: str
@@ -221,6 +221,7 @@ class Fault:
     code: str = ""
     keep: float = 1.0
     seconds: float = 0.0
+    times: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class Hub:
     def __init__(self, faults: tuple[Fault, ...] = ()) -> None:
         known = [one for one in assets.ASSETS.values() if one.hub_id]
         self.assets = {(f"{one.kind}s", one.hub_id): one for one in known}
-        self.faults = faults
+        self.faults = {fault: fault.times for fault in faults}
         self.requests: list[str] = []
         self.unknown: list[str] = []
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
@@ -293,6 +294,14 @@ class Hub:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def fault_of(self, address: str) -> Fault | None:
+        """The fault that this request meets, counted down."""
+        for fault, left in self.faults.items():
+            if fault.at in address and left:
+                self.faults[fault] = left - 1
+                return fault
+        return None
 
     def answer(self, method: str, address: str, body: str) -> Answer:
         """What the Hub says to a request."""
@@ -386,7 +395,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         address = urllib.parse.unquote(self.path)
         self.hub.requests.append(f"{self.command} {address}")
-        fault = next((one for one in self.hub.faults if one.at in address), Fault(""))
+        fault = self.hub.fault_of(address) or Fault("")
         time.sleep(fault.seconds)
         if fault.status:
             self._send(refuse(fault.status, fault.code))

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gates
 import pytest
 from faulty import CONTENT, SMALL, Server, contents
 from nbformat.v4 import new_code_cell, new_notebook, writes
@@ -120,6 +121,12 @@ def one_clear_message(said: str) -> str:
     messages = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(messages) == 1, said
     return messages[0]
+
+
+def assert_whole(folder: Path) -> None:
+    """The asset ``small`` is there, and nothing is left over beside it."""
+    assert {name: (folder / name).read_bytes() for name in CONTENT} == CONTENT
+    assert {path.name for path in folder.parent.iterdir()} == {"small", ".small.lock"}
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -296,6 +303,36 @@ def test_a_check_that_cannot_be_recorded_is_told_and_the_reader_goes_on(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_read_only_cache_serves_what_is_sound_and_names_what_it_cannot_mend(place, tmp_path):
+    cache = tmp_path / "cache"
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    if os.geteuid() == 0:
+        require_mounting()
+    protected = [*alone(), "sh", "-c", script, str(cache)] if os.geteuid() == 0 else []
+
+    def read_only() -> subprocess.CompletedProcess[str]:
+        cache.chmod(0o555)
+        try:
+            return run([*protected, *FETCH], place)
+        finally:
+            cache.chmod(0o755)
+
+    succeed(FETCH, place)
+    assert "small: ready" in read_only().stdout
+    for break_it in (
+        lambda: (cache / "small/config.json").write_bytes(b"damaged"),
+        lambda: shutil.rmtree(cache / "small"),
+    ):
+        break_it()
+        before = contents(cache)
+        done = read_only()
+        assert done.returncode == 1
+        message = one_clear_message(done.stderr)
+        assert f"the asset cache {cache} cannot be written" in message
+        assert "HANDBOOK_ASSETS" in message
+        assert contents(cache) == before
+
+
 def test_chapters_that_would_not_fit_into_memory_are_not_begun(tmp_path, monkeypatch):
     paths = [Path("01-small.ipynb"), Path("02-large.ipynb")]
     for path, gib in zip(paths, (1.5, 3.0), strict=True):
@@ -420,12 +457,10 @@ def test_two_builds_at_once_both_succeed(place, checkout):
 def test_three_fetches_at_once_download_once(place, tmp_path):
     said = [done.stderr for done in at_once(3, FETCH, place)]
     assert sum("fetching handbook-small" in one for one in said) == 1
-    folder = tmp_path / "cache/small"
-    assert {name: (folder / name).read_bytes() for name in CONTENT} == CONTENT
-    assert {path.name for path in folder.parent.iterdir()} == {"small", ".small.lock"}
+    assert_whole(tmp_path / "cache/small")
 
 
-# --- language ------------------------------------------------------------------------
+# --- place, clock and language ------------------------------------------------------
 
 
 def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
@@ -442,3 +477,46 @@ def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
     place |= {"HANDBOOK_CHECKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
     assert "1,234,567" in succeed([sys.executable, str(program)], place).stdout
     assert_recorded(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def untimely():
+    """Like ``trainings``, with a clock that says what FAKETIME does."""
+    if shutil.which("faketime") is None:
+        gates.missing("no faketime: Debian's package of that name has it")
+    # No cache, so that each command may set it.
+    server = Server("env", "FAKETIME_NO_CACHE=1", *FAKETIME, "+0", *FAULTY, "--serve")
+    yield server
+    server.close()
+
+
+FAKETIME = ["faketime", "--exclude-monotonic", "-f"]
+
+
+@pytest.mark.parametrize("year", [1971, 2098])
+def test_a_wrong_clock_and_a_home_with_foreign_letters_change_nothing(
+    place, checkout, untimely, trained, year
+):
+    """Assets are fetched there, a training gives the same weights, a book is built.
+
+    Chapters are not executed: Jupyter's kernels cannot wait under faketime.
+    """
+    now = f"@{year}-05-01 00:00:00"
+    prefix, variables = [*FAKETIME, now], {"FAKETIME": now, "FAULTY_LINKS": str(trained.parent)}
+    ask = [sys.executable, "-c", "import time; print(time.gmtime()[0])"]
+    for told in (succeed([*prefix, *ask], place), untimely.run(ask, **variables)):
+        assert told.stdout.strip() == str(year), "the clock was not changed"
+    home = checkout.parent
+    place.pop("HANDBOOK_ASSETS")
+    place |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    for command in ("fetch", "verify", "list"):
+        succeed([*prefix, *FAULTY, "assets", command], place)
+    assert_whole(home / ".cache/huggingface-handbook/small")
+    sound(untimely.run(training(home / "out"), **variables))
+    assert same_weights(home / "out", trained)
+    succeed(
+        [*prefix, sys.executable, "-m", "tools.book"],
+        place | {"PYTHONPATH": str(checkout)},
+        checkout,
+    )
+    assert (checkout / "_build/html/page.html").is_file()

@@ -100,6 +100,16 @@ def test_without_the_hub_it_says_so_and_what_was_fetched_before_still_serves(tmp
     assert_helpful(answer, "encoder", hub, "the Hub cannot be reached")
 
 
+def test_a_download_that_broke_off_is_taken_up_again(tmp_path):
+    with Hub(faults=(Fault("/large/", keep=0.5, times=1),)) as hub:
+        answer = ask(hub, tmp_path / "home")
+        if answer.startswith("AssetError"):  # the oldest clients do not try again by themselves
+            assert_helpful(answer, "encoder", hub, "the connection broke off. Run this again")
+            answer = ask(hub, tmp_path / "home")
+    assert Path(answer).is_dir()
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
 def test_a_full_disk_is_said_in_one_line(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
