@@ -31,10 +31,10 @@ from transformers import AutoTokenizer, BertForPreTraining, set_seed
 from helpers import assets, finetuning, pretraining
 
 RESULTS = Results(Path(__file__).with_suffix(".json"), ("torch", "transformers", "tokenizers"))
-LENGTH, REVIEWS, HELD_OUT = 128, 2_500, 256
+LENGTH, REVIEWS, HELD_OUT = 128, 4_000, 256
 STAGES = {  # the new head alone, then everything
     "head": {"batch": 16, "part": 16, "rate": 1e-3, "steps": 60, "seed": 0},
-    "all": {"batch": 16, "part": 16, "rate": 1e-4, "steps": 160, "seed": 60},
+    "all": {"batch": 16, "part": 16, "rate": 1e-4, "steps": 320, "seed": 60},
 }
 COUNTS, SEEDS, TEST, LEAST_STEPS = (500, 1_000, 2_000), (0, 1, 2), 1_000, 60
 RECIPE = {"max_length": 48, "trainable": "upper half"}

@@ -8,7 +8,8 @@ The chapter's own cells make data, model and loop; only batch, rate and number o
 * ``without-nsp``: the same pairs and steps, masked words only (Liu et al. 2019, section 4.2).
 
 Along the way the held-out pairs are judged as in the chapter. Results are added to
-``pretraining.json`` beside this file; weights stay in the folder, for ``pretraining_pays.py``.
+``pretraining.json`` beside this file; weights stay in the folder, for ``pretraining_pays.py``,
+and so does the tokenizer: one trained again on the same text numbers some tokens differently.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ import numpy as np
 import torch
 from results import Results
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from helpers import sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Results(Path(__file__).with_suffix(".json"), ("torch", "transformers", "tokenizers"))
@@ -42,7 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2_500)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    book = chapter("def interval(")
+    book = chapter("def interval(", options.folder)
     _, book["train_data"] = book["make_data"](book["train_docs"], PASSES)
     for part in options.parts:
         if not RESULTS.is_there(part, steps=options.steps):
@@ -58,13 +62,21 @@ def code_cells() -> Iterator[tuple[str, str]]:
             yield cell["id"], source
 
 
-def chapter(last: str) -> dict[str, Any]:
-    """Run the chapter's code cells up to the one that holds ``last``; return what they define."""
+def chapter(last: str, folder: Path) -> dict[str, Any]:
+    """Run the chapter's cells up to the one that holds ``last``; return what they define.
+
+    The tokenizer is the one in the folder; if there is none yet, the chapter's is kept there.
+    """
     mpl.use("agg")
     book: dict[str, Any] = {"__name__": "chapter"}
     for name, source in code_cells():
         if "curves" not in source:  # not the chapter's own, shorter run
             exec(compile(source, name, "exec"), book)
+            if "train_from_iterator" in source:
+                path = folder / "tokenizer.json"
+                if not path.is_file():
+                    sealed.write(path, book["tokenizer"].to_str())
+                book["tokenizer"] = Tokenizer.from_file(str(path))
             if last in source:
                 return book
     raise ValueError(f"chapter 08 has no cell with {last!r}")

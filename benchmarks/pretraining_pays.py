@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="what pretraining.py left")
     folder = parser.parse_args().folder
-    book = pretraining.chapter("def interval(")
+    book = pretraining.chapter("def interval(", folder)
     ends = ("[SEP]", book["SEP"]), ("[CLS]", book["CLS"])
     book["wrapped"].backend_tokenizer.post_processor = BertProcessing(*ends)
     read = {"max_length": TOKENS, "head_share": 0.25}

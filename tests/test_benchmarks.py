@@ -13,7 +13,7 @@ import pytest
 from tools.cache import ROOT
 
 
-def stored(chapter: str, benchmark: str) -> tuple[Any, str]:
+def stored(chapter: str, benchmark: str, name: str = "stored") -> tuple[Any, str]:
     """What a chapter stores of a benchmark, and the day that it names."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", nbformat.NO_CONVERT)
     named = re.compile(rf"# benchmarks/{benchmark}\.py, (\d{{4}}-\d\d-\d\d)")
@@ -21,7 +21,7 @@ def stored(chapter: str, benchmark: str) -> tuple[Any, str]:
     (value,) = [
         statement.value
         for statement in ast.parse(cell.source).body
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "stored"
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name
     ]
     return ast.literal_eval(value), named.match(cell.source).group(1)
 
@@ -40,19 +40,34 @@ def test_the_longer_pretraining_of_chapter_08():
         assert row[0] == pytest.approx(first["tokens"] / 1e6, abs=0.005)
         assert row[1:] == pytest.approx([*gains, *first["NSP accuracy"]], abs=0.0006)
         assert first["tokens"] == second["tokens"]
+    # One tokenizer and one seed: both begin from the same weights.
+    assert [x for x in both["curve"][0].items() if x[0] != "seconds"] == [
+        x for x in words["curve"][0].items() if x[0] != "seconds"
+    ]
     assert {both["date"], words["date"]} == {day}
 
 
-def test_what_pretraining_pays_in_chapter_08():
-    """The accuracy of each run, in percent, by labels and seed."""
-    values, day = stored("08-bert-pretraining", "pretraining_pays")
-    runs = measured("pretraining")["fine-tuning"]
+def holds_all(benchmark: str, runs: list[dict[str, Any]]) -> None:
+    """Chapter 08 stores the accuracy of each run, in percent, by labels and seed."""
+    values, day = stored("08-bert-pretraining", benchmark)
     assert {run["date"] for run in runs} == {day}
     for start, percent in values.items():
         mine = (run for run in runs if run["start"] == start)
         by_seed = sorted(mine, key=lambda run: (run["reviews"], run["seed"]))
         assert percent == pytest.approx([100 * run["accuracy"] for run in by_seed], abs=0.06)
     assert sum(map(len, values.values())) == len(runs)
+
+
+def test_what_pretraining_pays_in_chapter_08():
+    holds_all("pretraining_pays", measured("pretraining")["fine-tuning"])
+
+
+def test_what_further_pretraining_gives_in_chapter_08():
+    results = measured("continued_pretraining")
+    holds_all("continued_pretraining", results["fine-tuning"])
+    losses, day = stored("08-bert-pretraining", "continued_pretraining", "losses")
+    assert losses == tuple(run["MLM loss"] for run in results["pretraining"])
+    assert {run["date"] for run in results["pretraining"]} == {day}
 
 
 def test_the_learning_curve_of_chapter_10():
