@@ -39,7 +39,7 @@ def build_classifier(
 ) -> PreTrainedModel:
     """Load the pretrained model ``name`` and put a new classification head on it.
 
-    Attention dropout is switched off: on a CPU it costs more than all else (see chapter 10).
+    Attention dropout is switched off, since on a CPU it costs time.
 
     Raises:
         ValueError: there are fewer than two labels, two are the same, the model is no BERT, or the
