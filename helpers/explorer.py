@@ -60,6 +60,8 @@ class AttentionExplorer:
                 f"with {self.heads} heads each, counted from 0."
             )
         tokens, weights = next(iter(self._sentences.values()))
+        if word not in tokens:
+            raise ValueError(f"word is {word!r}; expected one of {', '.join(map(repr, tokens))}.")
         self._start = {"layer": layer, "head": head, "word": tokens.index(word)}
         self._figure = _figure(tokens, weights[layer, head], f"layer {layer}, head {head}", alt)
         self._data = self._as_json()

@@ -1,6 +1,8 @@
-"""How much memory is left, asked before heavy work begins: a killed notebook says nothing::
+"""How much memory is left, asked before heavy work begins: a killed notebook says nothing.
 
-memory.require(3 * memory.GIB, "fine-tuning the encoder")
+What a piece of work needs is often known in advance; then it is better to refuse at once::
+
+    memory.require(3 * memory.GIB, "fine-tuning the encoder")
 """
 
 from __future__ import annotations

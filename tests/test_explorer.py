@@ -46,7 +46,7 @@ def made(**choices) -> explorer.AttentionExplorer:
         ({"read": {"dog": (DOG[1:], random_weights(1, 1, 8))}}, "as it has 7 tokens"),
         ({"read": {}}, "one model"),
         ({"layer": -1}, "layer -1"),
-        ({"word": "the dog"}, "in list"),
+        ({"word": "the dog"}, "word is 'the dog'; expected one of"),
     ],
 )
 def test_what_would_show_something_wrong_is_refused(change, message):

@@ -443,6 +443,8 @@ def test_shared_embeddings_are_one_matrix():
         ({"pad_id": 8, "source_vocab_size": 8}, "pad_id is 8; expected an id from 0 to 7"),
         ({"begin_id": 2}, "expected different"),
         ({"share_embeddings": True, "source_vocab_size": 10}, "target_vocab_size is 9"),
+        ({"num_heads": 3}, "num_heads is 3; expected a divisor of d_model = 8"),
+        ({"d_model": 7, "num_heads": 1}, "d_model is 7; expected an even number"),
         ({"norm": "middle"}, "norm"),
         ({"d_model": 8.5}, "d_model"),
     ],
@@ -455,6 +457,7 @@ def test_choices_that_do_not_fit_are_refused(choices, named):
 def test_numbers_of_numpy_are_taken():
     config = small(source_vocab_size=np.int64(20), max_length=np.arange(9).max())
     assert config == small(source_vocab_size=20, max_length=8)
+    assert {type(config.source_vocab_size), type(config.max_length)} == {int}  # JSON takes no other
     assert sinusoidal_positions(np.int32(3), np.int64(8)).shape == (3, 8)
 
 

@@ -32,7 +32,11 @@ ONLY_WITH = re.compile(r'if "([\w-]+)" in assets\.used\(\):\n')
 def load(folder: Path, chapter: str) -> dict[str, Any]:
     """Return the records of ``chapter`` in ``folder``; without a file, an empty set."""
     path = folder / f"{chapter}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"checks": []}
+    return (
+        json.loads(path.read_text(encoding="utf-8"))
+        if path.exists()
+        else {"chapter": chapter, "checks": []}
+    )
 
 
 def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> list[str]:
@@ -45,7 +49,10 @@ def differences(now: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> li
         if old is None:
             found.append(f"{name}: new, no baseline yet (now {value})")
         elif (old["kind"], old["bound"]) != (check["kind"], check["bound"]):
-            found.append(f"{name}: the claim changed from {old['kind']} {old['bound']}")
+            found.append(
+                f"{name}: the claim changed from {old['kind']} {old['bound']} "
+                f"to {check['kind']} {check['bound']}"
+            )
         elif moved(value, old["value"], drift):
             found.append(f"{name}: was {old['value']}, is {value}, may move by {drift}")
     return found + [f"{name}: no longer checked" for name in before]

@@ -31,7 +31,8 @@ def state() -> str:
 def build() -> int:
     """Run Jupyter Book and return 0 if it built every page without a warning.
 
-    Every page is made anew: links in code are known only while the whole book is read.
+    A book that was built from the very same files is kept. Otherwise every page is made anew:
+    links in code are known only while the whole book is read.
     """
     now = state()
     if HTML.is_dir() and BUILT_FROM.is_file() and BUILT_FROM.read_text() == now:

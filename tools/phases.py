@@ -1,7 +1,8 @@
 """Run commands one after the other, and end with a table of what took how long.
 
 Each phase is ``--``, its name, and its command. The first that fails ends the run with its exit
-status. The table comes in any case, also after an interruption, and names what failed.
+status, unless ``--keep-going`` is given. The table comes in any case, also after an interruption,
+and names what failed.
 """
 
 from __future__ import annotations

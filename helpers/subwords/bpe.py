@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import regex
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from helpers.shapes import checked
 from helpers.subwords.merging import learn_merges, texts_of, tokens_by_id
@@ -18,7 +17,10 @@ PATTERN = regex.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
 # GPT-2's printable letter for each of the 256 bytes.
-LETTERS = bytes_to_unicode()
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+LETTERS = {byte: chr(byte) for byte in _PRINTABLE}
+LETTERS |= {byte: chr(256 + n) for n, byte in enumerate(_OTHERS)}
 BYTES = {letter: byte for byte, letter in LETTERS.items()}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from helpers.shapes import checked
 
 
@@ -61,6 +63,9 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse choices that do not fit each other before any weight is made."""
+        for name, value in tuple(vars(self).items()):
+            if isinstance(value, np.integer):  # JSON takes Python's only
+                object.__setattr__(self, name, int(value))
         for name in (
             "source_vocab_size", "target_vocab_size", "d_model", "d_ff",
             "num_heads", "encoder_layers", "decoder_layers", "max_length",
@@ -70,6 +75,18 @@ class TransformerConfig:
             in_range = 0 <= getattr(self, name) < 1
             self._require(name, in_range, "at least 0 and below 1")
         self._require("norm_eps", self.norm_eps > 0, "a number above 0")
+        self._require(
+            "num_heads",
+            self.d_model % self.num_heads == 0,
+            f"a divisor of d_model = {self.d_model}, because every head "
+            "gets an equal part",
+        )
+        self._require(
+            "d_model",
+            self.positions == "none" or self.d_model % 2 == 0,
+            "an even number, because sinusoidal positions are pairs of a "
+            "sine and a cosine",
+        )
         most = self.target_vocab_size - 1
         both = min(most, self.source_vocab_size - 1)
         ends = {"pad_id": both, "begin_id": most, "end_id": most}
