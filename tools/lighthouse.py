@@ -26,8 +26,8 @@ PASSED = FOLDER / "passed"  # holds what the book that passed last was built fro
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
 FORMS = {"phone": [], "desktop": ["--preset=desktop"]}  # a phone is Lighthouse's default
 LEAST = 95
-# Of the heaviest chapter, on a busy machine. When a quiet one gives 98 or more, this becomes LEAST.
-LEAST_PERFORMANCE_ON_A_PHONE = 70
+# The heaviest chapter has 95 on a quiet machine; a busy one takes some points off.
+LEAST_PERFORMANCE_ON_A_PHONE = 90
 RUNS = 3
 
 
