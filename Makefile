@@ -69,7 +69,7 @@ twice: assets ## execute every notebook a second time and compare all figures to
 	@env HANDBOOK_BUILD=_build/twice $(RUN) $(EXECUTE) $(NAME)
 	@env HANDBOOK_BUILD=_build/twice $(RUN) -m tools.baselines compare --first-run _build/checks
 
-bad-input: assets ## try many more wrong inputs on fine-tuning, other ones each time
+bad-input: assets ## try many more wrong inputs on what a reader calls, other ones each time
 	@BAD_INPUT=8 $(PYTEST) $(BESIDE) worksteal tests/test_bad_input.py
 
 colab: assets ## run the quickest notebook, set-up and all, as alone in Colab
