@@ -74,12 +74,12 @@ def test_the_learning_curve_of_chapter_10():
     values, day = stored("10-imdb", "learning_curve")
     runs = measured("learning_curve")["IMDB"]
     assert max(run["date"] for run in runs) == day
+    runs.sort(key=lambda run: (run["reviews"], run["seed"]))
     for reviews, found in values.items():
         mine = [run for run in runs if run["reviews"] == reviews]
-        mine.sort(key=lambda run: run["seed"])
-        for name, accuracies in found.items():
-            assert accuracies == pytest.approx([run[name] for run in mine], abs=0.00006)
-    assert sum(len(found["both"]) for found in values.values()) == len(runs)
+        for name, percent in zip(("TF-IDF", "BERT", "both"), found, strict=True):
+            assert percent == pytest.approx([100 * run[name] for run in mine], abs=0.06)
+    assert sum(len(both) for *_, both in values.values()) == len(runs)
 
 
 def test_the_few_labels_of_chapter_12():
@@ -94,13 +94,17 @@ def test_the_few_labels_of_chapter_12():
 
 
 def test_the_longer_translator_of_chapter_13():
-    rows, day = stored("13-translation", "translation_from_scratch")
-    runs = measured("translation_from_scratch")["fr marian"]
+    values, day = stored("13-translation", "translation_from_scratch")
+    memories, _ = stored("13-translation", "translation_from_scratch", "memories")
+    results = measured("translation_from_scratch")
     parts = ("test", "other program")
-    found = [
-        [run["seconds"], *(run[p][k] for p in parts for k in ("bleu", "half"))] for run in runs
-    ]
-    assert len(rows) == len(found)
-    for row, figures in zip(rows, found, strict=True):
-        assert row == pytest.approx(figures, abs=0.06)
-    assert {run["date"] for run in runs} == {day}
+    for name, rows in values.items():
+        runs = results.pop(name)
+        for row, run in zip(rows, runs, strict=True):
+            judged = [run[part][key] for part in parts for key in ("bleu", "half")]
+            assert row == pytest.approx([run["seconds"], run["step"], *judged], abs=0.06)
+        assert {run["date"] for run in runs} == {day}
+    for code, found in memories.items():
+        (run,) = results.pop(f"{code} memory")
+        assert found == pytest.approx([run[part]["bleu"] for part in parts], abs=0.06)
+    assert not results
