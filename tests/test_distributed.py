@@ -248,7 +248,7 @@ def test_what_one_process_refuses_ends_all_with_one_line(
         f"--output {tmp_path}/slow": "is gone or silent",  # for --timeout seconds
     }
     before = contents(undisturbed), contents(damaged), contents(unreadable)
-    each = json.dumps([[*case.split(), *TINY, "--timeout", "15"] for case in cases])
+    each = json.dumps([[*case.split(), *TINY, "--timeout", "25"] for case in cases])
     faults = {"FAULTY_RANK": "1", "FAULTY_PLACE": str(tmp_path)}
     with FileLock(tmp_path / "busy/.training.lock"):
         first, other = two_processes(EACH=each, **faults)
