@@ -3,10 +3,11 @@
     python benchmarks/translation_from_scratch.py --folder runs/translation --hours 8
 
 Four trainings take turns: English to French and to Chinese, each by a small Marian model whose
-weights are all new, and by an encoder-decoder whose encoder is the packaged BERT (Rothe et al.
-2020, section 4, BERT2RND). After so many seconds of processor time, 500 strings of the programs
-they train on and 500 of another program are translated greedily and judged by BLEU, with
-intervals by bootstrap. The translation memory is judged on the same strings.
+weights are all new, and by an encoder-decoder whose encoder is the packaged BERT (the BERT2RND of
+Rothe et al. 2020, but with vectors of its own for the new vocabulary). After so many seconds of
+processor time, 500 strings of the programs they train on and 500 of another program are translated
+greedily and judged by BLEU, with intervals by bootstrap. The translation memory is judged on the
+same strings.
 
 A training that was stopped goes on from its checkpoint in the folder: run the same command
 again. Results are added to ``translation_from_scratch.json`` beside this file.

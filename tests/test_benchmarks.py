@@ -78,7 +78,7 @@ def test_the_learning_curve_of_chapter_10():
     for reviews, found in values.items():
         mine = [run for run in runs if run["reviews"] == reviews]
         for name, percent in zip(("TF-IDF", "BERT", "both"), found, strict=True):
-            assert percent == pytest.approx([100 * run[name] for run in mine], abs=0.06)
+            assert percent == pytest.approx([100 * run[name] for run in mine], abs=0.006)
     assert sum(len(both) for *_, both in values.values()) == len(runs)
 
 
