@@ -19,7 +19,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gates
 import pytest
 from faulty import CONTENT, SMALL, Server, contents
 from nbformat.v4 import new_code_cell, new_notebook, writes
@@ -460,7 +459,7 @@ def test_three_fetches_at_once_download_once(place, tmp_path):
     assert_whole(tmp_path / "cache/small")
 
 
-# --- place, clock and language ------------------------------------------------------
+# --- place and language ------------------------------------------------------
 
 
 def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
@@ -477,46 +476,3 @@ def test_a_system_that_knows_only_ascii_changes_nothing(place, tmp_path):
     place |= {"HANDBOOK_CHECKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
     assert "1,234,567" in succeed([sys.executable, str(program)], place).stdout
     assert_recorded(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def untimely():
-    """Like ``trainings``, with a clock that says what FAKETIME does."""
-    if shutil.which("faketime") is None:
-        gates.missing("no faketime: Debian's package of that name has it")
-    # No cache, so that each command may set it.
-    server = Server("env", "FAKETIME_NO_CACHE=1", *FAKETIME, "+0", *FAULTY, "--serve")
-    yield server
-    server.close()
-
-
-FAKETIME = ["faketime", "--exclude-monotonic", "-f"]
-
-
-@pytest.mark.parametrize("year", [1971, 2098])
-def test_a_wrong_clock_and_a_home_with_foreign_letters_change_nothing(
-    place, checkout, untimely, trained, year
-):
-    """Assets are fetched there, a training gives the same weights, a book is built.
-
-    Chapters are not executed: Jupyter's kernels cannot wait under faketime.
-    """
-    now = f"@{year}-05-01 00:00:00"
-    prefix, variables = [*FAKETIME, now], {"FAKETIME": now, "FAULTY_LINKS": str(trained.parent)}
-    ask = [sys.executable, "-c", "import time; print(time.gmtime()[0])"]
-    for told in (succeed([*prefix, *ask], place), untimely.run(ask, **variables)):
-        assert told.stdout.strip() == str(year), "the clock was not changed"
-    home = checkout.parent
-    place.pop("HANDBOOK_ASSETS")
-    place |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
-    for command in ("fetch", "verify", "list"):
-        succeed([*prefix, *FAULTY, "assets", command], place)
-    assert_whole(home / ".cache/huggingface-handbook/small")
-    sound(untimely.run(training(home / "out"), **variables))
-    assert same_weights(home / "out", trained)
-    succeed(
-        [*prefix, sys.executable, "-m", "tools.book"],
-        place | {"PYTHONPATH": str(checkout)},
-        checkout,
-    )
-    assert (checkout / "_build/html/page.html").is_file()

@@ -156,6 +156,14 @@ def test_a_chapter_is_executed_once_and_then_taken_from_the_cache(runs, capsys):
     assert "cached, not executed again" in capsys.readouterr().out
     assert json.loads(records.read_text(encoding="utf-8")) == first
     assert calls == [["01-new"]]
+    # Jupyter Book by itself keeps what it executed without the records of the checks.
+    cache = notebook_cache.open_cache()
+    executed = cache.get_cache_bundle(notebook_cache.record_of(cache, path).pk).nb
+    nbformat.write(executed, path.with_name("copy.ipynb"))
+    uri = "notebooks/01-new.ipynb"
+    cache.cache_notebook_file(path.with_name("copy.ipynb"), uri=uri, data={}, overwrite=True)
+    assert execute.execute([path], jobs=1) == 0
+    assert calls == [["01-new"], ["01-new"]]
 
 
 def test_a_chapter_that_fails_makes_the_command_fail_and_leaves_no_records(runs, capsys):

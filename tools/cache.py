@@ -94,6 +94,8 @@ def alone() -> Iterator[None]:
 def record_of(cache: JupyterCacheBase, notebook: Path) -> NbCacheRecord | None:
     """Return the record of the executed ``notebook``, or None if it must be run."""
     try:
-        return cache.match_cache_notebook(nbformat.read(notebook, nbformat.NO_CONVERT))
+        record = cache.match_cache_notebook(nbformat.read(notebook, nbformat.NO_CONVERT))
     except KeyError:
         return None
+    # Jupyter Book by itself executes and caches too, but without the records of the checks.
+    return record if "checks" in record.data else None

@@ -266,7 +266,19 @@
     );
   }
 
-  function watchKeyboard() {
+  // The contents unfold the section in sight some frames after a scroll; wait until they are done.
+  async function atRest() {
+    const links = () => [...document.querySelectorAll("nav a")].filter(isShown).length;
+    for (let same = 0, before = links(), wait = 0; same < 5 && wait < 60; wait++) {
+      await frame();
+      const now = links();
+      same = now === before ? same + 1 : 0;
+      before = now;
+    }
+  }
+
+  async function watchKeyboard() {
+    await atRest();
     const still = document.createElement("style");
     still.textContent = "*, *::before, *::after { transition: none !important; animation: none !important; }";
     document.head.append(still);
