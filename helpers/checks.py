@@ -102,6 +102,9 @@ def check_close(
     figure, share = f"{_figure(largest)}{unit}", f" + {_figure(rtol)} of the value" if rtol else ""
     allowed = f"allowed {_figure(atol)}{share}{unit}"
     shown = f"largest difference {figure}, {allowed}"
+    if not ours.ndim:  # two single numbers can be shown themselves
+        both = f"{_figure(float(ours))} and {_figure(float(theirs))}{unit}"
+        shown = f"{both} differ by {figure}, {allowed}"
     wrong = f"the largest difference is {figure}{where}, {allowed}"
     _judge(agrees, name, "close", largest, atol, shown, wrong, None, needs, varies)
 
@@ -117,7 +120,7 @@ def check_equal(name: str, ours: Any, theirs: Any, *, needs: Needs | None = None
         agrees, came, expected = bool(ours == theirs), _short(ours), _short(theirs)
         plain = ours.item() if isinstance(ours, np.generic) else ours
         value = plain if isinstance(plain, (bool, int, float, str)) else came
-    bound, shown = value if agrees else expected, f"both are {_short(value)}"
+    bound, shown = value if agrees else expected, f"{_short(value)}, as expected"
     wrong = f"{came} came, {expected} was expected"
     _judge(agrees, name, "equal", value, bound, shown, wrong, 0.0, needs)
 

@@ -126,16 +126,23 @@ def test_a_record_says_everything(folder, capsys):
     assert [path.name for path in folder.iterdir()] == ["01-test.json"]
 
 
-def test_values_of_any_kind_are_recorded_and_one_that_is_run_again_is_replaced(folder):
+def test_values_of_any_kind_are_recorded_and_one_that_is_run_again_is_replaced(folder, capsys):
     check_at_most("run again", 0.5, 1.0)
     check_equal("lists", [1, 2], [1, 2])
     check_close("tolerance", [1.0, 3.5], [1.25, 3.5], atol=np.float32(0.5))
+    check_close("two numbers", torch.tensor(1.5), 2, atol=0.5, rtol=0.1, unit=" s")
     check_at_most("run again", torch.tensor(0.25), np.float32(1), varies="timing")
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "✓ lists: [1, 2], as expected",
+        "✓ tolerance: largest difference 0.25, allowed 0.5",
+        "✓ two numbers: 1.5 and 2 s differ by 0.5 s, allowed 0.5 + 0.1 of the value s",
+    ]
     found = recorded(folder)["checks"]
     names = ("name", "value", "bound", "drift", "varies")
     assert [tuple(one.get(name) for name in names) for one in found] == [
         ("lists", "[1, 2]", "[1, 2]", 0.0, None),
         ("tolerance", 0.25, 0.5, None, None),
+        ("two numbers", 0.5, 0.5, None, None),
         ("run again", 0.25, 1.0, None, "timing"),
     ]
     checks.begin("02-other")

@@ -35,7 +35,8 @@ every_room = pytest.mark.parametrize("room", ROOMS)
 def cells(chapter: str, kind: str) -> list[str]:
     """The sources of the cells of a kind that a reader of the book can see."""
     content = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", nbformat.NO_CONVERT)
-    seen = [cell for cell in content.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    hidden = {"remove-cell", "remove-input"}
+    seen = [cell for cell in content.cells if not hidden & {*cell.metadata.get("tags", [])}]
     return [cell.source for cell in seen if cell.cell_type == kind]
 
 

@@ -123,12 +123,16 @@ def test_it_is_used_by_keyboard_and_says_what_it_shows(page):
     assert "you can type" not in status.inner_text()
     page.keyboard.press("Tab")
     page.keyboard.press("ControlOrMeta+A")
+    page.clock.install()
+    page.clock.pause_at("2100-01-01")  # time passes here only, however slow this machine is
     page.keyboard.type("<b>Tokenizers</b> 😀")
+    page.clock.run_for(400)
     before = status.inner_text()
     assert [one.split()[0] for one in items.all_inner_texts()] == [
         "[CLS]", "<", "b", ">", "token", "##izer", "##s", "<", "/", "b", ">", "[UNK]", "[SEP]",
     ]  # fmt: skip
     assert before == "…", "it is said before the typing has paused, or what is no longer true"
+    page.clock.resume()
     status.get_by_text("13 tokens, 1 of them [UNK].").wait_for()
     assert page.locator(".tokenizer-explorer b").count() == 0
     dashed = items.evaluate_all("all => all.map(one => one.style.borderStyle === 'dashed')")

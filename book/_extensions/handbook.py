@@ -29,6 +29,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("execution-times", ExecutionTimes)
     # Before MyST-NB's own handler (500), which reads the path.
     app.connect("config-inited", _use_our_cache, priority=100)
+    app.connect("doctree-read", _call_solutions_so)
     app.connect("doctree-resolved", _say_how_it_ran)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -41,6 +42,12 @@ def _records() -> list[dict[str, Any]]:
     """The check records of the last run, a dictionary for each chapter in reading order."""
     chapters = (notebook_cache.CHECKS / f"{p.stem}.json" for p in notebook_cache.notebooks())
     return [json.loads(path.read_text(encoding="utf-8")) for path in chapters if path.exists()]
+
+
+def _call_solutions_so(_app: Sphinx, doctree: nodes.document) -> None:
+    for cell in doctree.findall(nodes.container):
+        if "tag_hide-cell" in cell["classes"] and cell.astext().startswith("# @title Solution"):
+            cell["prompt_show"], cell["prompt_hide"] = "Show the solution", "Hide the solution"
 
 
 def _say_how_it_ran(app: Sphinx, doctree: nodes.document, name: str) -> None:

@@ -4,7 +4,7 @@ A chapter calls the functions below one at a time. The command runs them in the 
 on one process or, through Accelerate, on many::
 
     accelerate launch -m helpers.finetuning --help
-    accelerate launch -m helpers.finetuning --train-reviews 4000 --output runs/imdb
+    accelerate launch -m helpers.finetuning --train-reviews 3000 --output runs/imdb
 
 It trains, chooses the best checkpoint on the validation split, reads the test split once,
 and leaves the model and ``metrics.json`` in the output folder. If it is interrupted, the same

@@ -76,12 +76,13 @@ def choose_trainable(model: PreTrainedModel, which: Trainable) -> int:
     ``"all"``, ``"without embeddings"``, ``"upper half"`` (no embeddings and no layer of the
     lower half) or ``"head"`` (the new classifier and the pooler below it).
     """
-    layers = model.base_model.encoder.layer
+    base = model.base_model
+    embeddings, layers = base.embeddings, base.encoder.layer
     frozen: dict[str, list[torch.nn.Module]] = {
         "all": [],
-        "without embeddings": [model.base_model.embeddings],
-        "upper half": [model.base_model.embeddings, *layers[: len(layers) // 2]],
-        "head": [model.base_model.embeddings, *layers],
+        "without embeddings": [embeddings],
+        "upper half": [embeddings, *layers[: len(layers) // 2]],
+        "head": [embeddings, *layers],
     }
     model.requires_grad_(True)
     for module in frozen[which]:

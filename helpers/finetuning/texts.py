@@ -18,7 +18,7 @@ def clean(text: str) -> str:
 def head_and_tail(ids: list[int], length: int, head: int) -> list[int]:
     """Shorten ``ids`` to ``length``: the first ``head`` (0 to ``length``), the others the last."""
     if not 0 <= head <= length:
-        raise ValueError(f"head must lie between 0 and length = {length}, got {head}")
+        raise ValueError(f"head must be 0 to length = {length}, got {head}")
     if len(ids) <= length:
         return list(ids)
     tail = length - head

@@ -53,8 +53,8 @@ def learn_merges(
     """
     if vocab_size < len(vocab):
         raise ValueError(
-            f"vocab_size is {vocab_size}, but the special tokens and the alphabet are already "
-            f"{len(vocab)} tokens"
+            f"vocab_size is {vocab_size}, but the special tokens and the "
+            f"alphabet are already {len(vocab)} tokens"
         )
     ids = {token: n for n, token in enumerate(vocab)}
     spelled = [[ids[token] for token in word] for word in words]

@@ -31,7 +31,7 @@ def normalize(text: str, lowercase: bool = True) -> str:
     # é becomes e and an accent, which goes.
     apart = unicodedata.normalize("NFD", cleaned)
     bare = (c for c in apart if unicodedata.category(c) != "Mn")
-    # One by one: str.lower would write a sigma at the end of a word in another way.
+    # One by one: str.lower would write a final sigma in another way.
     return "".join(c.lower() for c in bare)
 
 
