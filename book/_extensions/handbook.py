@@ -57,18 +57,21 @@ def _say_how_it_ran(app: Sphinx, doctree: nodes.document, name: str) -> None:
     if title is None or name not in ran:
         return
     run = ran[name]
-    uri = app.builder.get_relative_uri(name, "book/ledger") + f"#ledger-{run['chapter']}"
+    checks, profiles = (
+        f'<a class="reference internal" href="{app.builder.get_relative_uri(name, page)}#'
+        for page in ("book/ledger", "book/how-to-use")
+    )
     # Raw, so that it does not become the page's description.
     line = (
         f'<p class="handbook-run">Ran in {run["execution_seconds"]:.0f} s on '
-        f"{run['executed'][:10]} ({run['profile']} profile). "
-        f'<a class="reference internal" href="{uri}">{len(run["checks"])} checks</a> held.</p>'
+        f'{run["executed"][:10]} ({profiles}two-profiles">{run["profile"]} profile</a>). '
+        f'{checks}ledger-{run["chapter"]}">{len(run["checks"])} checks</a> held.</p>'
     )
     title.parent.insert(title.parent.index(title) + 1, nodes.raw("", line, format="html"))
 
 
 class CheckLedger(SphinxDirective):
-    """All checks of the last build: chapter, claim, figure, bound."""
+    """All checks of the last build: claim, figure and bound, chapter by chapter."""
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each chapter, with a table of its checks."""
@@ -83,11 +86,9 @@ class CheckLedger(SphinxDirective):
             section = nodes.section(ids=[f"ledger-{records['chapter']}"])
             section += nodes.title("", _title_of(records["chapter"]))
             section += _paragraph_about(self.env, records)
-            rows = [
-                (_claim(check), _value(check["value"]), _bound(check), f"{check['seconds']:.1f}")
-                for check in records["checks"]
-            ]
-            section += _table(("Claim", "Figure", "Bound", "Seconds"), rows, (55, 17, 18, 10))
+            checks = records["checks"]
+            rows = [(_claim(each), _value(each["value"]), _bound(each)) for each in checks]
+            section += _table(("Claim", "Figure", "Bound"), rows, (55, 25, 20))
             result.append(section)
         return result
 
@@ -99,16 +100,13 @@ class ExecutionTimes(SphinxDirective):
         """Return one table of all chapters."""
         rows = [
             (
-                _title_of(records["chapter"]),
+                _title_of(records["chapter"]).split(":")[0],
                 f"{records.get('execution_seconds') or 0:.0f}",
-                str(len(records["checks"])),
-                records.get("profile", ""),
-                str(records.get("executed", "")).replace("T", " "),
+                str(records.get("executed", ""))[:16].replace("T", " "),
             )
             for records in _records()
         ]
-        head = ("Chapter", "Seconds", "Checks", "Profile", "Executed (UTC)")
-        return [_table(head, rows, (45, 12, 12, 11, 20))]
+        return [_table(("Chapter", "Seconds", "Executed (UTC)"), rows, (60, 15, 25))]
 
 
 def _claim(check: dict[str, Any]) -> str:
@@ -131,7 +129,8 @@ def _paragraph_about(env: BuildEnvironment, records: dict[str, Any]) -> nodes.pa
     paragraph = nodes.paragraph()
     uri = env.app.builder.get_relative_uri(env.docname, f"notebooks/{records['chapter']}")
     paragraph += nodes.reference("", "Read the chapter", refuri=uri, internal=True)
-    text = f". {records['profile']} profile; {versions}" + (f"; {sources}." if sources else ".")
+    text = f". Made in the {records['profile']} profile with {versions}"
+    text += f"; data and models: {sources}." if sources else "."
     paragraph += nodes.Text(text)
     return paragraph
 
@@ -143,8 +142,9 @@ def _value(value: Any) -> str:
 
 
 def _bound(check: dict[str, Any]) -> str:
-    words = {"close": "difference at most", "equal": "equal to"}.get(check["kind"], check["kind"])
-    return f"{words} {_value(check['bound'])}"
+    if check["kind"] == "equal":
+        return "the same"
+    return f"{'within' if check['kind'] == 'close' else check['kind']} {_value(check['bound'])}"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple], widths: tuple[int, ...]) -> nodes.table:
