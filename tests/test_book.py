@@ -95,4 +95,6 @@ def test_ledger_and_times_list_the_chapter(name):
     (line,) = page(name).soup.select("p.handbook-run")
     said = r"Ran in \d+ s on \d{4}-\d\d-\d\d \(\w+ profile\)\. \d+ checks held\."
     assert re.fullmatch(said, line.get_text())
-    assert line.a["href"].endswith(f"ledger.html#ledger-{name.removeprefix('notebooks/')}")
+    profiles, checks = (link["href"] for link in line.select("a"))
+    assert profiles.endswith("how-to-use.html#two-profiles")
+    assert checks.endswith(f"ledger.html#ledger-{name.removeprefix('notebooks/')}")
