@@ -37,7 +37,10 @@ def cache_folder() -> Path:
     if not chosen:
         return Path(platformdirs.user_cache_dir("huggingface-handbook", appauthor=False))
     try:
-        return Path(chosen).expanduser().resolve()
+        folder = Path(chosen).expanduser().resolve()
+        if os.path.islink(folder):  # from Python 3.13 on, a circle resolves to one of its links
+            raise RuntimeError("its links go in a circle")
+        return folder
     except (OSError, RuntimeError) as problem:  # pathlib raises both for links that go in a circle
         raise AssetError(
             f"{VARIABLE} is {chosen!r}, which leads to no folder: {problem}. Point it at one."
