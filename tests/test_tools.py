@@ -131,7 +131,7 @@ def runs(checkout, monkeypatch):
             records = {"chapter": each.stem, "profile": "small", "checks": [check()]}
             (scratch / "checks" / f"{each.stem}.json").write_text(json.dumps(records))
             ended(each, 5.04)
-        return "log"
+        return "Kernel died\nFAILED 01-new.ipynb - NBMAKE INTERNAL ERROR\n1 failed"
 
     monkeypatch.setattr(execute, "ROOT", checkout)
     monkeypatch.setattr(execute, "BUILD", checkout / "_build")
@@ -174,6 +174,7 @@ def test_a_chapter_that_fails_makes_the_command_fail_and_leaves_no_records(runs,
     assert execute.execute([path], jobs=1) == 1
     said = capsys.readouterr()
     assert "FAILED notebooks/01-new.ipynb: cell 2 did not finish" in said.err
+    assert "Kernel died" in said.err
     assert "01-new  failed" in said.out
     assert not (execute.CHECKS / "01-new.json").exists()
     assert (path.parent.parent / "_build/failed/01-new.ipynb").is_file()
@@ -211,6 +212,8 @@ def test_an_unknown_chapter_is_refused(capsys):
 def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monkeypatch, capfd):
     good = [new_markdown_cell("# Good"), new_code_cell("import os, time; time.sleep(3)")]
     good += [new_code_cell("print(*map(os.getenv, ['OMP_NUM_THREADS', 'HF_DATASETS_CACHE']))")]
+    transport = "__import__('ipykernel').get_connection_info(unpack=True)['transport']"
+    good += [new_code_cell(f"print({transport})")]
     stale = [new_code_cell("1 / 0", execution_count=1), new_code_cell("never", execution_count=2)]
     paths = []
     for name, cells in (("01-good", good), ("02-bad", stale)):
@@ -221,8 +224,8 @@ def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monke
     before = [path.read_bytes() for path in paths]
     log = execute.run(paths, tmp_path / "scratch", jobs=2)
     said = capfd.readouterr().out
-    assert re.match(r"01-good: begins, 3 cells\n02-bad: begins, 2 cells\n", said)
-    assert re.search(r"(?m)^01-good at cell \d of 3", said)
+    assert re.match(r"01-good: begins, 4 cells\n02-bad: begins, 2 cells\n", said)
+    assert re.search(r"(?m)^01-good at cell \d of 4", said)
     assert re.search(r"(?m)^01-good: ends after \d+ s$", said)
     assert re.search(r"(?m)^02-bad at cell 1 of 2: failed after \d+ s$", said)
     assert "ZeroDivisionError" in log
@@ -230,6 +233,7 @@ def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monke
     assert execute.problem_of(copies[0]) is None
     # One thread for each chapter, and no rows that an earlier run has made.
     assert copies[0].cells[2].outputs[0].text == f"1 {tmp_path / 'scratch/datasets'}\n"
+    assert copies[0].cells[3].outputs[0].text == "ipc\n"  # no port that others could take
     assert execute.problem_of(copies[1]).startswith("cell 1 raised ZeroDivisionError")
     assert copies[1].cells[1].execution_count is None  # what stood there before is not taken for it
     assert [path.read_bytes() for path in paths] == before
