@@ -6,13 +6,13 @@ Two hosts are two network namespaces of this machine, joined by a pair of virtua
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -132,11 +132,11 @@ def train_on_two_hosts(
 def two_processes(tiny):
     """A function that runs the command on two processes of this host, and has them ready."""
     server = Server(sys.executable, SCALED_OUT, "--serve")
+    # Below 32768, where Linux begins to give ports away: nobody else gets it in the meantime.
+    ports = itertools.count(20_000 + os.getpid() % 10_000)
 
     def run(*words: str, **more: str) -> list[subprocess.CompletedProcess[str]]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
-        own = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        own = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(next(ports))}
         own |= environment(tiny, **more)
         return server.run_all([*words], [own | {"RANK": n, "LOCAL_RANK": n} for n in "01"])
 
