@@ -60,7 +60,7 @@ def masked_softmax(
     """
     if mask is None:
         return scores.softmax(dim=-1)
-    # A row of -inf alone would be 0/0 = NaN, forward and backward. Here no
+    # A row of -inf alone would give NaN, forward and backward. Here no
     # NaN arises even in between: PyTorch's anomaly detection stays silent.
     nothing = ~mask.any(dim=-1, keepdim=True)
     scores = scores.masked_fill(~mask, -math.inf).masked_fill(nothing, 0.0)
@@ -220,7 +220,7 @@ def tiled_attention(
         new_maximum = torch.maximum(maximum, highest)
         terms = torch.exp(scores - new_maximum)
         terms = terms if here is None else terms.masked_fill(~here, 0.0)
-        # What the older terms were too large by.
+        # The older terms, against a lower maximum, were too large.
         correction = torch.exp(maximum - new_maximum)
         total = total * correction + terms.sum(dim=-1, keepdim=True)
         output = output * correction + terms @ value[..., part, :]
