@@ -132,8 +132,9 @@ def train_on_two_hosts(
 def two_processes(tiny):
     """A function that runs the command on two processes of this host, and has them ready."""
     server = Server(sys.executable, SCALED_OUT, "--serve")
-    # Below 32768, where Linux begins to give ports away: nobody else gets it in the meantime.
-    ports = itertools.count(20_000 + os.getpid() % 10_000)
+    # Below 32768, where Linux begins to give ports away: nobody else gets it in the meantime. Each
+    # process of these tests has a hundred of its own.
+    ports = itertools.count(20_000 + 100 * (os.getpid() % 100))
 
     def run(*words: str, **more: str) -> list[subprocess.CompletedProcess[str]]:
         own = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(next(ports))}

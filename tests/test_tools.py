@@ -212,8 +212,8 @@ def test_an_unknown_chapter_is_refused(capsys):
 def test_chapters_really_run_side_by_side_and_say_where_they_are(tmp_path, monkeypatch, capfd):
     good = [new_markdown_cell("# Good"), new_code_cell("import os, time; time.sleep(3)")]
     good += [new_code_cell("print(*map(os.getenv, ['OMP_NUM_THREADS', 'HF_DATASETS_CACHE']))")]
-    transport = "__import__('ipykernel').get_connection_info(unpack=True)['transport']"
-    good += [new_code_cell(f"print({transport})")]
+    transport = "get_connection_info(unpack=True)['transport']"
+    good += [new_code_cell(f"from ipykernel import get_connection_info\nprint({transport})")]
     stale = [new_code_cell("1 / 0", execution_count=1), new_code_cell("never", execution_count=2)]
     paths = []
     for name, cells in (("01-good", good), ("02-bad", stale)):
